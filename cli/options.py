@@ -1,0 +1,120 @@
+"""The options that commands share, each annotated once, and how a command speaks.
+
+stdout is data (one JSON document with `--json`), stderr is for people.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATA_HELP = "Data: phantom:cxr, nih:DIR, coco:FILE, a manifest (.csv) or a folder."
+
+Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=VALUE", help="Change a key of the config; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Split = Annotated[str, typer.Option(help="train, val, test or all.")]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="calibration.json; a run's own is found by itself."),
+]
+OnError = Annotated[str, typer.Option(help="stop or skip at an image that cannot be read.")]
+Source = Annotated[
+    Path,
+    typer.Argument(help="Run folder, or predictions (.json, .csv, .csv.gz).", show_default=False),
+]
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    typer.echo(text, err=True)
+
+
+def emit(document: dict[str, Any]) -> None:
+    """The one JSON document."""
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def debug() -> bool:
+    """Whether tracebacks are wanted (`wsrpn --debug …`, or WSRPN_DEBUG=1)."""
+    return os.environ.get("WSRPN_DEBUG", "") not in {"", "0"}
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn what can go wrong into one line on stderr and an exit code.
+
+    2 wrong use or bad input; 3 a requirement not met; 128 + n a signal; 1 everything else.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        import warnings
+
+        warnings.showwarning = _show_warning
+        try:
+            return function(*args, **kwargs)
+        except (typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError:
+            # The reader went away (`| head`); Python would complain again while flushing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except Exception as error:
+            if debug():
+                raise
+            code, text = _verdict(error)
+            say(text)
+            raise typer.Exit(code) from None
+
+    return guarded
+
+
+def _verdict(error: Exception) -> tuple[int, str]:
+    from wsrpn.errors import InputError, RequirementError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError):
+        return 2, text
+    if isinstance(error, RequirementError):
+        return 3, text
+    if hasattr(error, "code"):
+        return int(error.code), text
+    if isinstance(error, OSError):
+        return 1, f"{error.filename or 'a file'}: {error.strerror or error}."
+    kind = type(error).__name__
+    return 1, f"failed: {kind}: {text} (`wsrpn --debug …` shows where)"
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    say(f"warning: {message}")
+
+
+def progress(description: str, total: int | None) -> Any:
+    """A progress bar on a terminal; silent elsewhere. Use as a context; `advance(n, text)`."""
+    from wsrpn_cli.progress import Bar
+
+    return Bar(description, total)
+
+
+def load_code(paths: list[Path]) -> None:
+    """Import Python files that register parts of the user's own."""
+    import runpy
+
+    from wsrpn.errors import InputError
+
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"--code {path}: no such file.")
+        runpy.run_path(str(path))

@@ -1,0 +1,55 @@
+"""Where and in which precision to compute: the same answer for training and prediction."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from wsrpn.errors import InputError
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device a user asked for; `auto` takes a GPU if there is one.
+
+    Raises:
+        InputError: an unknown device, or one this machine does not have.
+    """
+    if name == "auto":
+        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name}: not usable here ({reason}). Try auto or cpu.") from None
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is in hardware; in emulation it would only be slow."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, test, bool)() for test in tests)
+
+
+def precision(config_value: str, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions and matrix products; weights stay in float32."""
+    if config_value == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    return torch.bfloat16 if config_value == "bf16" else torch.float32
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision, or nothing for float32."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def wants_channels_last(config_value: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether convolutions run with channels last: always faster on a CPU, with bf16 on a GPU."""
+    if config_value != "auto":
+        return config_value == "yes"
+    return device.type == "cpu" or dtype != torch.float32

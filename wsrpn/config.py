@@ -1,0 +1,316 @@
+"""The config of a run: defaults ← preset or YAML file ← `--set a.b=value`; checked, filled, saved.
+
+What decides a result is here; what belongs to the machine or the moment (device, folder, resume) is an
+option of the command. The options of a model or a loss stand in its signature (see `registry`).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from annotated_types import Ge, Gt, Le
+
+from wsrpn.errors import InputError, nearest
+
+Share = Annotated[float, Ge(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(1)]
+_strict = pydantic.ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of training images; image, boxes and mask move together.
+
+    Attributes:
+        rotate: largest angle in degrees.
+        translate: largest shift as a share of the side.
+        scale: largest relative change of size.
+        flip: probability of a horizontal flip; 0, because a chest has a left and a right.
+        brightness: largest relative change of brightness.
+        contrast: largest relative change of contrast.
+        gamma: largest change of the exponent's logarithm.
+        blur: probability of a Gaussian blur (σ 0.1 to 1.5 px).
+        noise: standard deviation of added noise.
+    """
+
+    __pydantic_config__ = _strict
+    rotate: NotNegative = 5.0
+    translate: Share = 0.05
+    scale: Share = 0.1
+    flip: Share = 0.0
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    gamma: NotNegative = 0.0
+    blur: Share = 0.0
+    noise: NotNegative = 0.0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they become tensors.
+
+    Attributes:
+        source: DATA as the command line takes it, for example `nih:DIR` or a folder.
+        size: side of the square network input in pixels.
+        classes: names to use, in this order; all of the source where empty.
+        uncertain: what an uncertain label becomes.
+        blank: what a label that is not mentioned becomes, where the source tells it from absent.
+        val_share: share of the patients for validation, where the source gives no split.
+        test_share: share of the patients for testing, likewise.
+        split_seed: seed of that split.
+        on_error: stop at a file that cannot be read, or skip and list it.
+        cache: keep decoded images at network size nowhere, in memory, or memory-mapped on disk.
+        augment: random changes in training.
+    """
+
+    __pydantic_config__ = _strict
+    source: str = ""
+    size: Annotated[int, Ge(16), Le(4096)] = 224
+    classes: tuple[str, ...] = ()
+    uncertain: Literal["unknown", "positive", "negative"] = "unknown"
+    blank: Literal["negative", "unknown"] = "negative"
+    val_share: Share = 0.15
+    test_share: Share = 0.15
+    split_seed: int = 0
+    on_error: Literal["stop", "skip"] = "stop"
+    cache: Literal["none", "memory", "disk"] = "memory"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Weights of the losses until (not including) an epoch.
+
+    Attributes:
+        until: end of the half-open interval in epochs; None is the end of training.
+        weights: loss name → weight.
+        ramp: epochs over which the weights move linearly from those of the phase before.
+    """
+
+    __pydantic_config__ = _strict
+    weights: dict[str, NotNegative]
+    until: Positive | None = None
+    ramp: NotNegative = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how fast.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch: images per step, over all processes together.
+        lr: peak learning rate of new layers.
+        backbone_lr: peak learning rate of the backbone; None takes `lr`.
+        schedule: after the warm-up, constant or cosine to zero.
+        warmup: share of all steps with a linearly rising rate.
+        weight_decay: AdamW's, not applied to norms, biases and single vectors.
+        clip: largest gradient norm; 0 does not clip.
+        ema: decay of the running average of the weights that is evaluated and saved; 0 uses the weights themselves.
+        patience: epochs without improvement after which training stops; 0 never stops early.
+        monitor: figure on the validation split that picks the best epoch. None of the choices reads a box.
+        validate_every: epochs between validations.
+        precision: `auto` takes bf16 where the processor has it.
+        channels_last: `auto` takes it on CPU and with bf16 on GPU.
+        seed: of weights, data order, augmentation and dropout.
+        workers: processes that decode images; 0 decodes in the main process.
+        save_every: epochs between checkpoints.
+    """
+
+    __pydantic_config__ = _strict
+    epochs: Count = 30
+    batch: Count = 16
+    lr: Positive = 3e-4
+    backbone_lr: Positive | None = None
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: Share = 0.05
+    weight_decay: NotNegative = 1e-4
+    clip: NotNegative = 1.0
+    ema: Annotated[float, Ge(0), Le(0.99999)] = 0.0
+    patience: Annotated[int, Ge(0)] = 0
+    monitor: Literal["auroc", "image_ap", "loss"] = "auroc"
+    validate_every: Count = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: Literal["auto", "yes", "no"] = "auto"
+    seed: int = 0
+    workers: Annotated[int, Ge(0)] = 0
+    save_every: Count = 1
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """From model output to boxes.
+
+    Attributes:
+        nms_iou: largest overlap of two boxes of one class.
+        min_score: boxes below it are not written.
+        max_per_class: boxes kept per image and class, best first.
+        map_thresholds: cut of a class map, as a share of its range, for models that give maps only.
+        map_components: connected areas of a cut map that become boxes, best first.
+    """
+
+    __pydantic_config__ = _strict
+    nms_iou: Share = 0.3
+    min_score: Share = 0.0
+    max_per_class: Count = 10
+    map_thresholds: tuple[Share, ...] = (0.5,)
+    map_components: Count = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a result.
+
+    Attributes:
+        model: `name` and the options of its signature.
+        data: see `DataConfig`.
+        train: see `TrainConfig`.
+        phases: consecutive phases; the last one lasts to the end.
+        losses: loss name → options of its signature.
+        inference: see `InferenceConfig`.
+    """
+
+    __pydantic_config__ = _strict
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "wsrpn"})
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    phases: tuple[Phase, ...] = (Phase(weights={"detection": 1.0}),)
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+
+def presets() -> dict[str, str]:
+    """Name → YAML text of every preset that the package brings."""
+    folder = resources.files("wsrpn") / "presets"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
+
+
+def load(name: str | Path, changes: Sequence[str] = ()) -> RunConfig:
+    """The config of a preset or of a YAML file, with `a.b=value` changes over it.
+
+    Raises:
+        InputError: no such preset or file, bad YAML, unknown key or value of the wrong type.
+    """
+    tree, where = _tree(str(name))
+    for change in changes:
+        _set(tree, change)
+    return parse(tree, where=where)
+
+
+def _tree(name: str) -> tuple[dict[str, Any], str]:
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise InputError(f"{name}: no such config file. Presets: {', '.join(presets())}.")
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{name}: cannot be read as UTF-8 text ({error}).") from None
+    else:
+        known = presets()
+        if name not in known:
+            raise InputError(
+                f"No preset is called '{name}'. {nearest(name, known)} A config of your own ends in .yaml."
+            )
+        text = known[name]
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise InputError(f"{name}:{line} not YAML ({getattr(error, 'problem', error)}).") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{name}: a config is a mapping such as 'train: {{epochs: 5}}'.")
+    return tree, name
+
+
+def _set(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {change}: write it as a.b=value, for example train.epochs=5.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {change}: the value is not YAML.") from None
+    *parents, last = key.strip().split(".")
+    node = tree
+    for parent in parents:
+        below = node.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise InputError(f"--set {change}: '{parent}' is a value and has no keys below it.")
+        node = below
+    node[last] = value
+
+
+def parse(tree: Mapping[str, Any], *, where: str = "config") -> RunConfig:
+    """A `RunConfig` from plain values.
+
+    Raises:
+        InputError: the first key or value that does not fit, with its dotted path.
+    """
+    try:
+        run = pydantic.TypeAdapter(RunConfig).validate_python(dict(tree))
+    except pydantic.ValidationError as error:
+        raise InputError(_sentence(error, where)) from None
+    _check_phases(run, where)
+    return run
+
+
+def _sentence(error: pydantic.ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        *parents, key = (str(part) for part in first["loc"])
+        known = _keys_at(parents)
+        return f"{where}: unknown key '{path}'. {nearest(key, known)}"
+    return f"{where}: {path}: {first['msg']} (got {first['input']!r})."
+
+
+def _keys_at(parents: Sequence[str]) -> list[str]:
+    """Names of the fields below a dotted path of the schema."""
+    sections: dict[str, type] = {
+        "": RunConfig, "data": DataConfig, "data.augment": AugmentConfig, "train": TrainConfig,
+        "inference": InferenceConfig, "phases": Phase,
+    }  # fmt: skip
+    named = ".".join(part for part in parents if not part.isdigit())
+    section = sections.get(named)
+    return [f.name for f in dataclasses.fields(section)] if section else []
+
+
+def _check_phases(run: RunConfig, where: str) -> None:
+    if not run.phases:
+        raise InputError(f"{where}: phases: at least one phase is needed.")
+    if "name" not in run.model:
+        raise InputError(f"{where}: model.name is missing, for example 'model: {{name: wsrpn}}'.")
+    end = 0.0
+    for index, phase in enumerate(run.phases):
+        last = index == len(run.phases) - 1
+        if phase.until is None and not last:
+            raise InputError(
+                f"{where}: phases.{index}.until is missing; only the last may be open."
+            )
+        if phase.until is not None and phase.until <= end:
+            raise InputError(
+                f"{where}: phases.{index}.until must be above {end:g}, the end before it."
+            )
+        end = phase.until or end
+
+
+def document(run: RunConfig) -> dict[str, Any]:
+    """The config as plain values for YAML and JSON, all defaults filled in."""
+    return pydantic.TypeAdapter(RunConfig).dump_python(run, mode="json")
+
+
+def dump(run: RunConfig) -> str:
+    """The config as YAML text that `load` reads back to an equal value."""
+    return yaml.safe_dump(document(run), sort_keys=False, allow_unicode=True)

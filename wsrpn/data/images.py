@@ -1,0 +1,200 @@
+"""One image file → grey levels in [0, 1]. Every fault of every decoder becomes one kind of error.
+
+What is decided here:
+
+* The size is read from the header first; a file that unpacks to more than `max_pixels` is refused.
+* Colour, palette and CMYK images become luminance; transparency is ignored.
+* EXIF orientation is ignored: boxes are in pixels of the image as it is stored.
+* 8 bits are divided by 255. Deeper files seldom say how many bits they use, so their scale is the
+  smallest of 10, 12, 14 and 16 bits that holds the largest value.
+* DICOM is recognised by its content or suffix and read by `wsrpn.data.dicom`.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Num
+from PIL import Image
+
+from wsrpn.errors import InputError
+
+MAX_PIXELS = 64_000_000
+# Not everything Pillow knows: EPS would start an interpreter, and nobody stores radiographs in FLI.
+FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "PPM")
+_DICOM_SUFFIXES = {".dcm", ".dicom"}
+_DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+
+
+class ImageReadError(InputError):
+    """An image that cannot be read; the sentence names the file and the reason."""
+
+    @classmethod
+    def of(cls, path: Path, reason: str) -> "ImageReadError":
+        """The error of a file."""
+        return cls(f"{path}: {reason}")
+
+
+def read(
+    path: Path, *, max_pixels: int = MAX_PIXELS, frame: int | None = None
+) -> Float[np.ndarray, "h w"]:
+    """Decode an image.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP, PNM or DICOM.
+        max_pixels: larger images are refused before they are unpacked.
+        frame: which frame of a file that has several.
+
+    Returns:
+        float32 in [0, 1], bright is dense.
+
+    Raises:
+        ImageReadError: missing, empty, truncated, too large, several frames, or no image at all.
+    """
+    # The one place where every exception is caught: damaged files raise more than ten kinds.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _check_file(path)
+            pixels = _decode(path, max_pixels, frame)
+    except ImageReadError:
+        raise
+    except Exception as error:
+        raise ImageReadError.of(path, _reason(error, max_pixels)) from None
+    if not np.isfinite(pixels).all():
+        raise ImageReadError.of(path, "pixels that are not finite numbers.")
+    return pixels
+
+
+def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width in pixels, from the header alone.
+
+    Raises:
+        ImageReadError: as `read`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _check_file(path)
+            if is_dicom(path):
+                from wsrpn.data import dicom
+
+                return dicom.size(path, max_pixels=max_pixels)
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(path, image.height, image.width, max_pixels)
+                return image.height, image.width
+    except ImageReadError:
+        raise
+    except Exception as error:
+        raise ImageReadError.of(path, _reason(error, max_pixels)) from None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by the mark at byte 128 or by its suffix."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    return head[128:] == b"DICM" or path.suffix.lower() in _DICOM_SUFFIXES
+
+
+def check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
+    """Refuse an image by the size in its header.
+
+    Raises:
+        ImageReadError: no area, or more than `max_pixels`.
+    """
+    if height < 1 or width < 1:
+        raise ImageReadError.of(path, f"{width} × {height} pixels is no image.")
+    if height * width > max_pixels:
+        raise ImageReadError.of(
+            path,
+            f"{width} × {height} pixels are more than the {max_pixels / 1e6:g} million allowed.",
+        )
+
+
+def check_frames(path: Path, frames: int, frame: int | None) -> int:
+    """The frame to read.
+
+    Raises:
+        ImageReadError: several frames and none named, or no such frame.
+    """
+    if frame is None and frames > 1:
+        raise ImageReadError.of(
+            path, f"{frames} frames, one expected. Pass frame=0 to read the first."
+        )
+    if frame is not None and not 0 <= frame < frames:
+        raise ImageReadError.of(path, f"no frame {frame}; the file has {frames}.")
+    return frame or 0
+
+
+def full_scale(largest: float) -> float:
+    """White of an integer image: 2^bits − 1 of the smallest usual depth that holds `largest`.
+
+    Example:
+        >>> full_scale(200), full_scale(4000), full_scale(4096)
+        (255.0, 4095.0, 16383.0)
+    """
+    for bits in (8, 10, 12, 14, 16):
+        if largest < 2**bits:
+            return float(2**bits - 1)
+    return float(2**32 - 1) if largest < 2**32 else largest
+
+
+def stretched(values: Num[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Values moved linearly to lowest 0 and highest 1; all 0 where they are equal."""
+    values = values.astype(np.float64)
+    low, high = values.min(), values.max()
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return scaled.astype(np.float32)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ImageReadError.of(path, "no such file.")
+    if path.is_dir():
+        raise ImageReadError.of(path, "a folder, an image was expected.")
+    if path.stat().st_size == 0:
+        raise ImageReadError.of(path, "the file is empty (0 bytes).")
+
+
+def _reason(error: Exception, max_pixels: int) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image, or damaged (PNG, JPEG, TIFF and DICOM are read)."
+    if isinstance(error, Image.DecompressionBombError):
+        return f"far more pixels than the {max_pixels / 1e6:g} million allowed."
+    if isinstance(error, PermissionError):
+        return "no permission to read it."
+    text = " ".join(str(error).split())
+    return f"cannot be decoded ({text[:200] or type(error).__name__})."
+
+
+def _decode(path: Path, max_pixels: int, frame: int | None) -> Float[np.ndarray, "h w"]:
+    if is_dicom(path):
+        from wsrpn.data import dicom
+
+        return dicom.read(path, max_pixels=max_pixels, frame=frame)
+    # From memory: Pillow reads in small pieces, which is slow on network folders.
+    with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+        check_size(path, image.height, image.width, max_pixels)
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        wanted = check_frames(path, frames, frame)
+        if wanted:
+            image.seek(wanted)
+            check_size(path, image.height, image.width, max_pixels)
+        return grey(image)
+
+
+def grey(image: Image.Image) -> Float[np.ndarray, "h w"]:
+    """Grey levels in [0, 1] of a Pillow image of any mode."""
+    if image.mode == "F":
+        values = np.asarray(image)
+        fits = values.size and values.min() >= 0 and values.max() <= 1
+        return values.astype(np.float32) if fits else stretched(values)
+    if image.mode in _DEEP:
+        values = np.asarray(image).astype(np.float64)
+        if values.min() < 0:
+            return stretched(values)
+        return (values / full_scale(values.max())).astype(np.float32)
+    if image.mode not in {"L", "LA", "1"}:
+        image = image.convert("RGB")  # palettes and CMYK have no direct way to grey
+    return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)

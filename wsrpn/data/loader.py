@@ -1,0 +1,319 @@
+"""From records to batches, so that the order of arrival of bits depends on nothing but the config.
+
+The order of an epoch is keyed by (seed, epoch), the augmentation of an image by (seed, epoch,
+index). So the number of workers, the global random state and a resume in the middle of an epoch
+change nothing, and the processes of a distributed run together see exactly the batches of one.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils import data as torch_data
+
+from wsrpn.config import AugmentConfig
+from wsrpn.data import images
+from wsrpn.data.cache import Kind, Pixels, Progress
+from wsrpn.data.images import ImageReadError
+from wsrpn.data.transforms import augment, resized
+from wsrpn.errors import InputError
+from wsrpn.types import Batch, Dataset, Record, Sample
+
+Key = tuple[int, int]  # (epoch, index)
+OnError = Literal["stop", "skip"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed:
+    """An image that could not be read: its id and the sentence that says why."""
+
+    id: str
+    reason: str
+
+
+def generator_of(*key: int) -> torch.Generator:
+    """A random generator that depends on the numbers of `key` and on nothing else."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+
+class ImageDataset(torch_data.Dataset[Sample]):
+    """Samples at network size.
+
+    Args:
+        dataset: the records.
+        size: side of the square network input.
+        augment: random changes; none for evaluation.
+        seed: of the augmentation.
+        cache: where decoded images are kept.
+        folder: of the files of `cache="disk"`.
+        masks: also read the per-pixel truth of records that have one.
+        max_pixels: larger files are refused.
+
+    `dataset[i]` is sample `i` as it is, `dataset[epoch, i]` the variant of that epoch. Call
+    `prepare` before the first epoch: it fills the cache and finds the files that cannot be read.
+
+    Raises:
+        ImageReadError: on access to an image that cannot be read.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        size: int,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        cache: Kind = "memory",
+        folder: Path | None = None,
+        masks: bool = False,
+        max_pixels: int = images.MAX_PIXELS,
+    ) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.augment = augment
+        self.seed = seed
+        self.masks = masks
+        self.pixels = Pixels(
+            dataset.records, size, kind=cache, folder=folder, max_pixels=max_pixels
+        )
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | Key) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        sample = self._sample(index)
+        if epoch is None or self.augment is None:
+            return sample
+        return augment(sample, self.augment, generator_of(self.seed, epoch, index))
+
+    def _sample(self, index: int) -> Sample:
+        record = self.dataset.records[index]
+        decoded = self.pixels[index]
+        image = torch.from_numpy(decoded.pixels.astype(np.float32) / np.float32(255))[None]
+        height, width = decoded.size_px
+        boxes = torch.tensor([box.xyxy_px for box in record.boxes], dtype=torch.float32)
+        return Sample(
+            id=record.id,
+            image=image,
+            labels=torch.tensor(record.labels, dtype=torch.float32),
+            boxes=boxes.reshape(-1, 4) / torch.tensor([width, height, width, height]),
+            box_labels=torch.tensor([box.label for box in record.boxes], dtype=torch.int64),
+            size_px=decoded.size_px,
+            mask=self._mask(record) if self.masks else None,
+        )
+
+    def _mask(self, record: Record) -> torch.Tensor | None:
+        if record.mask is None:
+            return None
+        inside = images.read(record.mask) > 0  # instance numbers and 255 alike
+        return resized(torch.from_numpy(inside.astype(np.float32))[None], self.size)
+
+    def prepare(self, progress: Progress | None = None) -> dict[str, str]:
+        """Fill the cache and find what cannot be read; see `Pixels.prepare`.
+
+        Returns:
+            Id → reason of the images that cannot be read, in the order of the records.
+        """
+        self.pixels.prepare(progress)
+        return self.failed
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Id → reason of the images that could not be read so far."""
+        found = sorted(self.pixels.failed.items())
+        return {self.dataset.records[index].id: reason for index, reason in found}
+
+    def readable(self) -> Dataset:
+        """The data set without the images in `failed`."""
+        failed = self.failed
+        return self.dataset.where(lambda record: record.id not in failed)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples of one size, stacked."""
+    return Batch(
+        ids=tuple(sample.id for sample in samples),
+        images=torch.stack([sample.image for sample in samples]),
+        labels=torch.stack([sample.labels for sample in samples]),
+        sizes_px=torch.tensor([sample.size_px for sample in samples], dtype=torch.int64),
+    )
+
+
+class EpochSampler(torch_data.Sampler[list[Key]]):
+    """Which images each step of an epoch takes, on this process.
+
+    Every process draws the same order and takes its share of each step's images, so the union over
+    the processes is what one process alone would take. A shuffled epoch leaves out the images that
+    do not fill a last batch (others every time), so that each step weighs the same; an unshuffled
+    one takes every image exactly once.
+
+    Args:
+        count: images of the data set.
+        batch: images per step, over all processes together.
+        seed: of the order.
+        rank: number of this process.
+        world: number of processes.
+        shuffle: random order for training, the order of the records for evaluation.
+
+    Attributes:
+        epoch: which epoch `iter` gives.
+        start: the step it begins with, to go on inside an epoch.
+
+    Raises:
+        InputError: the processes cannot share a batch evenly, or there are no images.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        batch: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        shuffle: bool = True,
+    ) -> None:
+        if count < 1:
+            raise InputError("no images to load: this split of the data is empty.")
+        if shuffle and batch % world:
+            raise InputError(
+                f"train.batch {batch} cannot be shared by {world} processes; take a multiple."
+            )
+        if shuffle and count < world:
+            raise InputError(f"{count} images cannot be shared by {world} processes.")
+        self.count = count
+        # Fewer images than a batch are one batch.
+        self.batch = batch if not shuffle or count >= batch else count - count % world
+        self.seed, self.rank, self.world, self.shuffle = seed, rank, world, shuffle
+        self.epoch = 0
+        self.start = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole epoch."""
+        return self.count // self.batch if self.shuffle else -(-self.count // self.batch)
+
+    def __len__(self) -> int:
+        return max(self.steps - self.start, 0)
+
+    def order(self, epoch: int) -> list[int]:
+        """The images of an epoch, over all processes."""
+        if not self.shuffle:
+            return list(range(self.count))
+        return torch.randperm(self.count, generator=generator_of(self.seed, epoch)).tolist()
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = self.order(self.epoch)
+        for step in range(self.start, self.steps):
+            together = order[step * self.batch : (step + 1) * self.batch]
+            yield [(self.epoch, index) for index in together[self.rank :: self.world]]
+
+
+class _Fetch(torch_data.Dataset[Sample | Failed]):
+    """The data set for worker processes: a failure travels as a value, with its sentence whole."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> Sample | Failed:
+        try:
+            return self.dataset[key]
+        except ImageReadError as error:
+            return Failed(self.dataset.dataset.records[key[1]].id, str(error))
+
+
+def _gather(found: Sequence[Sample | Failed]) -> tuple[Batch | None, tuple[Failed, ...]]:
+    samples = [one for one in found if isinstance(one, Sample)]
+    failed = tuple(one for one in found if isinstance(one, Failed))
+    return (collate(samples) if samples else None), failed
+
+
+class Batches:
+    """Batches of a data set, epoch after epoch; made by `batches`.
+
+    Attributes:
+        dataset: where the samples come from.
+        sampler: which images a step takes.
+        failed: id → reason of the images that were skipped.
+    """
+
+    def __init__(
+        self, dataset: ImageDataset, sampler: EpochSampler, *, workers: int, on_error: OnError
+    ) -> None:
+        self.dataset = dataset
+        self.sampler = sampler
+        self.on_error = on_error
+        self.workers = workers
+        self.failed: dict[str, str] = {}
+        self._loader = torch_data.DataLoader(
+            _Fetch(dataset),
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=_gather,
+            persistent_workers=workers > 0,
+            # Without its own generator the loader draws from the global one, and a resume drifts.
+            generator=torch.Generator().manual_seed(0),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole epoch."""
+        return self.sampler.steps
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on."""
+        self.sampler.epoch, self.sampler.start = epoch, start
+        return iter(self)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.workers and self.dataset.pixels.kind != "none":
+            self.dataset.prepare()  # once here, not once in every worker
+        for batch, failed in self._loader:
+            for one in failed:
+                if self.on_error == "stop":
+                    raise ImageReadError(f"{one.reason} To go on without it: data.on_error=skip.")
+                self.failed[one.id] = one.reason
+            if batch is not None:
+                yield batch
+
+
+def batches(
+    dataset: ImageDataset,
+    *,
+    batch: int,
+    seed: int = 0,
+    shuffle: bool = False,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    on_error: OnError = "stop",
+) -> Batches:
+    """Batches of a data set.
+
+    Args:
+        dataset: the samples.
+        batch: images per step, over all processes together.
+        seed: of the order.
+        shuffle: True for training; False takes every image once, in order.
+        rank: number of this process.
+        world: number of processes.
+        workers: processes that decode and augment; 0 does it here.
+        on_error: stop at an image that cannot be read, or skip it and list it in `failed`.
+
+    Raises:
+        InputError: no images, or a batch that the processes cannot share.
+    """
+    sampler = EpochSampler(
+        len(dataset), batch=batch, seed=seed, rank=rank, world=world, shuffle=shuffle
+    )
+    return Batches(dataset, sampler, workers=workers, on_error=on_error)

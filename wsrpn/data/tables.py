@@ -1,0 +1,202 @@
+"""Tables of text as their authors wrote them: every cell a string, every fault with file and line.
+
+pandas guesses types, turns "NA" into a number, renames repeated columns and shifts a table whose
+first row has one field too many. A data set is not the place for guesses, so the plain `csv` module
+reads here.
+"""
+
+import csv
+import functools
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from wsrpn import files
+from wsrpn.errors import InputError, nearest
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_FORMULA = re.compile(r"^'*\s*[=+\-@\t\r]")
+_ESCAPED = re.compile(r"^'+\s*[=+\-@\t\r]")
+csv.field_size_limit(1 << 24)  # a long report is no fault; 16 MB in one cell is
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the line of the file it begins on, and its cells by column."""
+
+    line: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells[column]
+
+    def get(self, column: str, default: str = "") -> str:
+        """The cell, or `default` where the table lacks the column."""
+        return self.cells.get(column, default)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a header."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns
+
+    def where(self, row: Row) -> str:
+        """`file:line`, the beginning of every sentence about a row."""
+        return f"{self.path}:{row.line}"
+
+
+def read(path: Path, *, required: Sequence[str] = ()) -> Table:
+    """Read a CSV with a header, comma-separated UTF-8 (a byte-order mark is allowed).
+
+    Args:
+        path: the file.
+        required: columns that must be there.
+
+    Raises:
+        InputError: missing, empty or non-UTF-8 file, wrong delimiter, unclosed quote, repeated or
+            missing column, a row with more or fewer cells than the header.
+    """
+    lines = rows(path)
+    header_line, header = next(lines)
+    columns = tuple(name.strip() for name in header)
+    _check_header(path, header_line, columns, required)
+    found = []
+    for line, cells in lines:
+        if len(cells) != len(columns):
+            raise InputError(
+                f"{path}:{line}: {len(cells)} cells, but the header has {len(columns)}. "
+                "Quote a cell that contains a comma or a line break."
+            )
+        found.append(Row(line, dict(zip(columns, map(_plain, cells), strict=True))))
+    return Table(path, columns, tuple(found))
+
+
+def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank, header first.
+
+    Raises:
+        InputError: the file cannot be read as UTF-8 CSV, or holds nothing.
+    """
+    text = _text(path)
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty; a CSV with a header was expected.")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    begin = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(f"{path}:{begin}: not a CSV row ({error}).") from None
+        if any(cells):
+            yield begin, cells
+        begin = reader.line_num + 1
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; a CSV was expected.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    if data[:2] in _UTF16:
+        raise InputError(f"{path}: the text is UTF-16; save the table as UTF-8.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line}: not UTF-8 text; save the table as UTF-8.") from None
+
+
+def _check_header(path: Path, line: int, columns: tuple[str, ...], required: Sequence[str]) -> None:
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(columns) == 1 and sign in columns[0] and required:
+            raise InputError(f"{path}:{line}: separated by {name}; save the table with commas.")
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}:{line}: column '{repeated[0]}' stands twice in the header.")
+    for name in required:
+        if name not in columns:
+            raise InputError(f"{path}:{line}: no column '{name}'. {nearest(name, columns)}")
+
+
+def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Write a CSV atomically; `read` gives the same cells back.
+
+    A cell that a spreadsheet would run as a formula (=, +, -, @ at its start) gets an apostrophe in
+    front, which `read` takes away; numbers stay as they are.
+
+    Returns:
+        sha256 of the file.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_escaped(cell) for cell in cells] for cells in lines)
+    return files.write(path, text.getvalue().encode("utf-8"))
+
+
+def _escaped(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and _ESCAPED.match(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell == cell.strip()
+
+
+def inside(root: Path, relative: str, *, where: str) -> Path:
+    """The path of a file that a table names, made sure to lie below the table's folder.
+
+    Args:
+        root: folder that nothing may leave.
+        relative: path as the table writes it, with `/`.
+        where: `file:line`, for the error.
+
+    Raises:
+        InputError: an empty or absolute path, `..`, a NUL byte, or a link that leads outside.
+    """
+    if not relative or "\0" in relative:
+        raise InputError(f"{where}: the path {relative!r} is not a file name.")
+    windows = PureWindowsPath(relative)
+    parts = {*PurePosixPath(relative).parts, *windows.parts}
+    if relative.startswith(("/", "\\")) or windows.drive or ".." in parts:
+        raise InputError(
+            f"{where}: '{relative}' leaves the folder {root}; paths are relative to it."
+        )
+    path = root / relative
+    if not _stays(path, root):
+        raise InputError(f"{where}: '{relative}' is a link out of {root}; copy the file into it.")
+    return path
+
+
+def _stays(path: Path, root: Path) -> bool:
+    # A whole resolve() per image takes seconds on 100,000 rows; folders repeat, so theirs is kept.
+    folder, home = _resolved(str(path.parent)), _resolved(str(root))
+    real = folder / path.name
+    if os.path.islink(real):  # noqa: PTH114 - called once per image, and twice as fast
+        real = real.resolve()
+    return real.is_relative_to(home)
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolved(folder: str) -> Path:
+    return Path(folder).resolve()

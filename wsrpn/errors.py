@@ -1,0 +1,35 @@
+"""What a user got wrong, as one sentence.
+
+The command line turns an `InputError` into exit code 2 and its sentence; everything else is a fault
+of the program. The sentence names the file, the row or the key, and the nearest way out.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Wrong use or bad input; `str(error)` is the sentence that the user reads."""
+
+
+class RequirementError(Exception):
+    """A `--require` condition is not met; the command line exits with 3."""
+
+
+class Diverged(RuntimeError):
+    """Training met a loss or a gradient that is not finite; the last good checkpoint stands."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The part of an error sentence that shows the way out.
+
+    Example:
+        >>> nearest("tverski", ["dice", "tversky"])
+        "Did you mean 'tversky'? Known: dice, tversky."
+        >>> nearest("zzz", ["dice"])
+        'Known: dice.'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    guess = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{guess}Known: {', '.join(names) if names else 'none'}."

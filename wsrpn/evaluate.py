@@ -1,0 +1,268 @@
+"""Predictions and truth → figures with intervals; two models → their differences."""
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+import wsrpn
+from wsrpn.calibration import Calibration
+from wsrpn.errors import InputError, nearest
+from wsrpn.metrics import intervals, metrics
+from wsrpn.metrics.evidence import Evidence, Values
+from wsrpn.metrics.gather import Images, gather
+from wsrpn.types import Dataset, Figure, Predictions, Report, digest_of
+
+Named = Mapping[str, Values]
+
+
+def evaluate(
+    predictions: Predictions,
+    dataset: Dataset,
+    *,
+    calibration: Calibration | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    images: Images = "all",
+    by: str | None = None,
+) -> Report:
+    """All figures of predictions on a data set.
+
+    Args:
+        predictions: as the model gave them.
+        dataset: truth; labels for image figures, boxes for box figures.
+        calibration: applied first; without one, thresholds are 0.5.
+        bootstrap: replicates (of patients) behind the intervals; 0 gives none.
+        seed: of the replicates.
+        images: what an image without a prediction is, see `wsrpn.metrics.gather.gather`.
+        by: a column of `Record.extra`; each of its values gets its own figures in `per_group`.
+
+    Raises:
+        InputError: nothing to join, or classes that do not fit the calibration.
+    """
+    evidence = _evidence(predictions, dataset, calibration, images)
+    asked = _Asked(evidence, bootstrap, seed)
+    whole, per_class = _figures(*asked.of(np.ones(len(evidence))), evidence.classes)
+    groups = _groups(evidence, dataset, by)
+    return Report(
+        command="eval",
+        version=wsrpn.__version__,
+        metrics=whole,
+        per_class=per_class,
+        per_group={
+            group: _figures(*asked.of(mask), evidence.classes)[0] for group, mask in groups.items()
+        },
+        warnings=(
+            *evidence.notes,
+            *_seen_before(evidence, calibration),
+            *_undefined(whole, per_class, evidence),
+        ),
+        provenance=_provenance(evidence, dataset, predictions, bootstrap, seed),
+    )
+
+
+def compare(
+    first: Predictions,
+    second: Predictions,
+    dataset: Dataset,
+    *,
+    calibrations: tuple[Calibration | None, Calibration | None] = (None, None),
+    bootstrap: int = 1000,
+    seed: int = 0,
+    images: Images = "all",
+) -> Report:
+    """Differences first - second, paired: both meet the same draws of patients.
+
+    An interval that leaves out 0 says that the difference holds for other patients of this kind; it
+    says nothing about other seeds of the training.
+
+    Raises:
+        InputError: the two do not answer for the same images and classes.
+    """
+    sides = [
+        _evidence(p, dataset, c, images) for p, c in zip((first, second), calibrations, strict=True)
+    ]
+    if sides[0].ids != sides[1].ids or sides[0].classes != sides[1].classes:
+        raise InputError("The two predictions are not of the same images and classes.")
+    (a, a_drawn), (b, b_drawn) = (
+        _Asked(side, bootstrap, seed).of(np.ones(len(side))) for side in sides
+    )
+    value = {name: a[name].minus(b[name]) for name in a}
+    drawn = {name: a_drawn[name].minus(b_drawn[name]) for name in a}
+    total, per_class = _figures(value, drawn, sides[0].classes)
+    return Report(
+        command="compare",
+        version=wsrpn.__version__,
+        metrics=total,
+        per_class=per_class,
+        warnings=tuple(dict.fromkeys((*sides[0].notes, *sides[1].notes))),
+        provenance=_provenance(sides[0], dataset, first, bootstrap, seed),
+    )
+
+
+def check_requirements(report: Report, requirements: Sequence[str]) -> list[str]:
+    """Those of the requirements that a report does not meet, with what it has instead.
+
+    Args:
+        report: figures of a run.
+        requirements: for example `ap@0.3>=0.1`; also `<=`, `>`, `<`, `==`. A figure that is
+            undefined meets nothing.
+
+    Raises:
+        InputError: not of this form, or no figure of this name.
+    """
+    unmet = []
+    for text in requirements:
+        name, holds, bound = _requirement(text, report)
+        value = report.metrics[name].value
+        if value is None or not holds(value, bound):
+            unmet.append(f"{text} (it is {'undefined' if value is None else f'{value:.4f}'})")
+    return unmet
+
+
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+def _requirement(text: str, report: Report) -> tuple[str, Callable[[float, float], bool], float]:
+    parts = re.fullmatch(r"\s*([\w@.]+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
+    try:
+        bound = float(parts[3]) if parts else float("nan")
+    except ValueError:
+        parts = None
+    if parts is None or bound != bound:
+        raise InputError(f"--require {text}: write it as NAME>=NUMBER, for example ap@0.3>=0.1.")
+    if parts[1] not in report.metrics:
+        raise InputError(
+            f"--require {text}: no figure is called '{parts[1]}'. "
+            f"{nearest(parts[1], report.metrics)}"
+        )
+    return parts[1], COMPARISONS[parts[2]], bound
+
+
+def _evidence(
+    predictions: Predictions, dataset: Dataset, calibration: Calibration | None, images: Images
+) -> Evidence:
+    if calibration is None:
+        return gather(predictions, dataset, images=images)
+    boxes = calibration.box_threshold
+    return gather(
+        calibration.apply(predictions),
+        dataset,
+        images=images,
+        thresholds=dict(zip(calibration.classes, calibration.threshold, strict=True)),
+        box_thresholds=None
+        if boxes is None
+        else dict(zip(calibration.classes, boxes, strict=True)),
+    )
+
+
+class _Asked:
+    """All metrics of one evidence, asked for a part of its images and for bootstrap replicates."""
+
+    def __init__(self, evidence: Evidence, bootstrap: int, seed: int) -> None:
+        self.evidence, self.bootstrap, self.seed = evidence, bootstrap, seed
+        self.built = [metrics.build(name, evidence=evidence) for name in metrics]
+
+    def of(self, mask: Float[np.ndarray, " b"]) -> tuple[Named, Named]:
+        """Values on the images of a mask, and on its replicates (possibly none)."""
+        value = self._measure(mask[None])
+        blocks = intervals.draws(
+            self.evidence.patients,
+            replicates=self.bootstrap,
+            seed=self.seed,
+            width=len(self.evidence.found),
+        )
+        parts = [self._measure(block * mask) for block in blocks]
+        return value, {name: _stacked(value[name], [p[name] for p in parts]) for name in value}
+
+    def _measure(self, counts: Float[np.ndarray, "r b"]) -> dict[str, Values]:
+        return {name: v for metric in self.built for name, v in metric.figures(counts).items()}
+
+
+def _stacked(like: Values, parts: Sequence[Values]) -> Values:
+    total = np.concatenate([like.total[:0], *(part.total for part in parts)])
+    if like.per_class is None:
+        return Values(total)
+    rows = [part.per_class for part in parts if part.per_class is not None]
+    return Values(total, np.concatenate([like.per_class[:0], *rows]))
+
+
+def _figures(
+    value: Named, drawn: Named, classes: tuple[str, ...]
+) -> tuple[dict[str, Figure], dict[str, dict[str, Figure]]]:
+    """In total and per class."""
+    total = {n: intervals.figure(float(v.total[0]), drawn[n].total) for n, v in value.items()}
+    per_class: dict[str, dict[str, Figure]] = {label: {} for label in classes}
+    for name, values in value.items():
+        rows = drawn[name].per_class
+        if values.per_class is not None and rows is not None:
+            for i, label in enumerate(classes):
+                one = float(values.per_class[0, i])
+                per_class[label][name] = intervals.figure(one, rows[:, i])
+    return total, per_class
+
+
+def _groups(evidence: Evidence, dataset: Dataset, by: str | None) -> dict[str, np.ndarray]:
+    if by is None:
+        return {}
+    column = {record.id: record.extra.get(by) for record in dataset.records}
+    if all(value is None for value in column.values()):
+        known = sorted({name for record in dataset.records for name in record.extra})
+        raise InputError(f"{dataset.name} has no column '{by}'. {nearest(by, known)}")
+    values = np.array([column[name] or "" for name in evidence.ids])
+    return {str(value): (values == value).astype(np.float64) for value in np.unique(values)}
+
+
+def _seen_before(evidence: Evidence, calibration: Calibration | None) -> list[str]:
+    seen = sorted(set(evidence.ids) & set(calibration.ids)) if calibration else []
+    if not seen:
+        return []
+    return [
+        f"{len(seen)} evaluated images were used to fit the calibration, so thresholds and ECE "
+        f"look better than they are: {', '.join(seen[:10])}{', …' if len(seen) > 10 else ''}."
+    ]
+
+
+def _undefined(
+    total: Mapping[str, Figure], per_class: Mapping[str, Mapping[str, Figure]], evidence: Evidence
+) -> list[str]:
+    """Sentences about figures that are null, and about classes that a mean leaves out."""
+    notes = []
+    if np.isnan(evidence.logits).all():
+        notes.append("The predictions have no image-level answer: image figures are undefined.")
+    elif np.isnan(evidence.logits).any():
+        notes.append("Images without an image-level answer are left out of image figures.")
+    if not len(evidence.truth):
+        notes.append("The data have no boxes of these classes: box figures are undefined.")
+    for label, figures in per_class.items():
+        gone = [n for n, f in figures.items() if f.value is None and total[n].value is not None]
+        if gone:
+            notes.append(f"{label} is undefined in, and left out of: {', '.join(gone)}.")
+    if len(evidence.classes) == 1 and total["rodeo"].value is not None:
+        notes.append("With one class, rodeo_classification has nothing to tell apart.")
+    return notes
+
+
+def _provenance(
+    evidence: Evidence, dataset: Dataset, predictions: Predictions, bootstrap: int, seed: int
+) -> dict[str, Any]:
+    return {
+        "data": dataset.name,
+        "images": len(evidence),
+        "images_with_known_boxes": int(evidence.boxed.sum()),
+        "patients": len(set(evidence.patients)),
+        "boxes": len(evidence.truth),
+        "images_digest": digest_of(evidence.ids),
+        "bootstrap": bootstrap,
+        "seed": seed,
+        "predictions": dict(predictions.provenance),
+    }

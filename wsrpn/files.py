@@ -1,0 +1,75 @@
+"""Writing so that a file is either absent or whole, and reading what was written so."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wsrpn.errors import InputError
+
+
+def write(path: Path, data: bytes) -> str:
+    """Write a file so that a kill at any moment leaves the old or the new one, never a part.
+
+    A temporary file in the same folder is written, synced and renamed, then the folder is synced.
+
+    Returns:
+        sha256 of the data.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_with(path: Path, save: Callable[[Path], None]) -> None:
+    """The same for a library that wants to write the file itself; the suffix is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.{os.getpid()}{path.suffix}")
+    try:
+        save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable; does nothing where folders cannot be opened (Windows)."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> str:
+    """Write JSON (no NaN: undefined figures are null), atomically. Returns the sha256."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return write(path, text.encode("utf-8"))
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: the file is missing or is not JSON; `what` says what was expected of it.
+    """
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {what} was expected.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not readable as {what} ({error}).") from None

@@ -1,0 +1,116 @@
+r"""The Gaussian map: one implementation for model, losses, metrics and heatmaps.
+
+Cell centres are $x_j = (j + ½)/w$ along columns and $y_i = (i + ½)/h$ along rows. The kernel is the
+generalised Gaussian
+
+$$ \log g(x, y) = -½ \left( |x - μ_x|^β / σ_x^β + |y - μ_y|^β / σ_y^β \right) $$
+
+and the map is $α = \mathrm{softmax}(\log g)$ over the cells. $g$ is a product of one factor per axis,
+so $α$ is the outer product of two softmaxes, $\log α_{ij} = \log α^y_i + \log α^x_j$, and everything
+below works on $w + h$ numbers instead of $w h$: the entropy is a sum, the peak a product.
+All of it is computed in float32 at least. Dividing by a sum plus an epsilon instead would give a
+false minimum of the entropy with dead gradients at small σ.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def cell_centres(cells: int, *, like: Tensor) -> Float[Tensor, " cells"]:
+    """Centres of `cells` equal cells of [0, 1].
+
+    Example:
+        >>> cell_centres(2, like=torch.zeros(1))
+        tensor([0.2500, 0.7500])
+    """
+    return (torch.arange(cells, device=like.device, dtype=like.dtype) + 0.5) / cells
+
+
+def log_kernel(
+    mean: Float[Tensor, "*n"], sigma: Float[Tensor, "*n"], cells: int, *, beta: float = 2.0
+) -> Float[Tensor, "*n cells"]:
+    """One axis of the log kernel at the cell centres; 0 at the mean.
+
+    Args:
+        mean: centre along this axis, as a share of the image.
+        sigma: width along this axis; the caller keeps it positive.
+        cells: how many cells the axis has.
+        beta: exponent; 2 is the Gaussian, larger is more like a box.
+    """
+    mean, sigma = mean.float(), sigma.float()
+    distance = (cell_centres(cells, like=mean) - mean[..., None]) / sigma[..., None]
+    return -0.5 * (distance.square() if beta == 2.0 else distance.abs().pow(beta))
+
+
+def log_maps(
+    means: Float[Tensor, "*n 2"],
+    sigmas: Float[Tensor, "*n 2"],
+    grid: tuple[int, int],
+    *,
+    beta: float = 2.0,
+) -> tuple[Float[Tensor, "*n gw"], Float[Tensor, "*n gh"]]:
+    """The two factors of each map, as log-softmax along columns and along rows.
+
+    Args:
+        means: (x, y) centres.
+        sigmas: (x, y) widths.
+        grid: number of rows and columns of cells.
+        beta: exponent of the kernel.
+
+    Returns:
+        log α^x and log α^y.
+    """
+    rows, columns = grid
+    log_x = log_kernel(means[..., 0], sigmas[..., 0], columns, beta=beta).log_softmax(-1)
+    log_y = log_kernel(means[..., 1], sigmas[..., 1], rows, beta=beta).log_softmax(-1)
+    return log_x, log_y
+
+
+def maps(log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]) -> Float[Tensor, "*n gh gw"]:
+    """The maps themselves; each sums to 1."""
+    return (log_y[..., :, None] + log_x[..., None, :]).exp()
+
+
+def entropy(log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]) -> Float[Tensor, "*n"]:
+    r"""Entropy of each map in nats, $H(α) = H(α^x) + H(α^y)$, from 0 to $\log wh$."""
+    return -((log_x.exp() * log_x).sum(-1) + (log_y.exp() * log_y).sum(-1))
+
+
+def normalized_entropy(
+    log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]
+) -> Float[Tensor, "*n"]:
+    """Entropy as a share of its largest value, so that grids can be compared; 0 for one cell."""
+    cells = log_x.shape[-1] * log_y.shape[-1]
+    return entropy(log_x, log_y) / math.log(cells) if cells > 1 else entropy(log_x, log_y)
+
+
+def top_patch(log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]) -> Float[Tensor, "*n"]:
+    """Largest cell weight of each map, from 1 / cells to 1."""
+    return (log_x.amax(-1) + log_y.amax(-1)).exp()
+
+
+def peak_scaled(
+    log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]
+) -> Float[Tensor, "*n gh gw"]:
+    """The maps scaled to 1 at their best cell."""
+    best_x, best_y = log_x.amax(-1, keepdim=True), log_y.amax(-1, keepdim=True)
+    return maps(log_x - best_x, log_y - best_y)
+
+
+def pool(
+    log_x: Float[Tensor, "b r gw"],
+    log_y: Float[Tensor, "b r gh"],
+    cells: Float[Tensor, "b d gh gw"],
+) -> Float[Tensor, "b r d"]:
+    """Weighted mean of the cells' features under each map (WSRPN's soft ROI pooling).
+
+    Args:
+        log_x: column factors.
+        log_y: row factors.
+        cells: features on the grid.
+    """
+    along_rows = torch.einsum("brh,bdhw->brdw", log_y.exp().to(cells.dtype), cells)
+    return torch.einsum("brw,brdw->brd", log_x.exp().to(cells.dtype), along_rows)

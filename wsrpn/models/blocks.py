@@ -1,0 +1,153 @@
+"""Pooling over cells and regions, position embeddings, attention: what the models are made of."""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsrpn.gaussian import cell_centres
+
+
+def log_sum_exp_pool(
+    values: Float[Tensor, "*n m"], *, sharpness: float = 5.0
+) -> Float[Tensor, "*n"]:
+    r"""Smooth maximum over the last axis.
+
+    $$ LSE_r(z) = \frac1r \log \Big( \frac1m \sum_i e^{r z_i} \Big) $$
+
+    With the $1/m$ it lies between the mean ($r → 0$) and the maximum ($r → ∞$); without it, it would
+    diverge as $r → 0$ and depend on the number of cells.
+
+    Args:
+        values: logits or probabilities of the cells.
+        sharpness: r, above 0.
+
+    Example:
+        >>> log_sum_exp_pool(torch.tensor([0.0, 1.0, 2.0, 3.0]), sharpness=5.0)
+        tensor(2.7241)
+
+    Reference:
+        Pinheiro & Collobert, From image-level to pixel-level labeling, 2015, eq. 5.
+    """
+    scaled = values.float() * sharpness
+    return (scaled.logsumexp(-1) - math.log(values.shape[-1])) / sharpness
+
+
+def noisy_or(logits: Float[Tensor, "b r k"]) -> Float[Tensor, "b k"]:
+    r"""The logit of "at least one region has it": $P = 1 - \prod_j (1 - σ(z_j))$.
+
+    With $S = \sum_j \mathrm{softplus}(z_j) = -\log(1 - P)$ the logit of $P$ is $\log(e^S - 1)$. No
+    probability is multiplied up, so the gradient neither vanishes at large $z$ nor breaks in bf16, and
+    the usual `binary_cross_entropy_with_logits` on the result is exact. Where $S$ is tiny,
+    $\log(e^S - 1) → \log S → \mathrm{logsumexp}(z)$; both branches get safe inputs, because a `where`
+    passes the gradient of the branch it does not take as 0 · inf.
+
+    Example:
+        >>> noisy_or(torch.zeros(1, 10, 1)).sigmoid()
+        tensor([[0.9990]])
+    """
+    logits = logits.float()
+    total = nn.functional.softplus(logits).sum(1)
+    tiny = total < 1e-6
+    safe = torch.where(tiny, torch.ones_like(total), total)
+    return torch.where(tiny, logits.logsumexp(1), safe + torch.log(-torch.expm1(-safe)))
+
+
+def region_bias(prior: float, regions: int) -> float:
+    """The bias of each region's logit at which the image probability after noisy-OR is `prior`.
+
+    Example:
+        >>> round(region_bias(0.05, 10), 2)
+        -5.27
+    """
+    each = -math.expm1(math.log1p(-prior) / regions)
+    return math.log(each) - math.log1p(-each)
+
+
+def sincos_positions(
+    channels: int, grid: tuple[int, int], *, like: Tensor
+) -> Float[Tensor, "gh gw d"]:
+    """Fixed 2-D sine–cosine embedding: half of the channels tell the row, half the column.
+
+    Positions are cell indices and the wavelengths are those of Vaswani et al. 2017 (base 10,000), as
+    in the original WSRPN.
+    """
+    quarter = channels // 4
+    steps = torch.arange(quarter, device=like.device, dtype=torch.float32)
+    frequency = torch.exp(-math.log(10_000.0) * steps / quarter)
+
+    def axis(cells: int) -> Tensor:
+        angle = torch.arange(cells, device=like.device, dtype=torch.float32)[:, None] * frequency
+        return torch.cat((angle.sin(), angle.cos()), -1)
+
+    rows, columns = axis(grid[0]), axis(grid[1])
+    both = torch.cat(
+        (
+            rows[:, None].expand(-1, grid[1], -1),
+            columns[None].expand(grid[0], -1, -1),
+        ),
+        -1,
+    )
+    return nn.functional.pad(both, (0, channels - both.shape[-1])).to(like.dtype)
+
+
+def grid_points(grid: tuple[int, int], *, like: Tensor) -> Float[Tensor, "m 2"]:
+    """(x, y) centres of the cells, row by row, as shares of the image."""
+    y, x = torch.meshgrid(
+        cell_centres(grid[0], like=like), cell_centres(grid[1], like=like), indexing="ij"
+    )
+    return torch.stack((x, y), -1).flatten(0, 1)
+
+
+class Mlp(nn.Sequential):
+    """Linear, ReLU, dropout, linear."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
+        super().__init__(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+        )
+
+
+class QueryAttention(nn.Module):
+    """Learnable queries look at the cells: multi-head cross-attention, then where each one looks.
+
+    Args:
+        width: d, features per cell and query.
+        queries: number of queries.
+        heads: of the cross-attention.
+        dropout: in attention and feed-forward.
+
+    Reference:
+        Müller et al., WSRPN, arXiv 2402.11985, section on ROI attention.
+    """
+
+    def __init__(self, width: int, *, queries: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, width))
+        self.norm_cells = nn.LayerNorm(width)
+        self.norm_in = nn.LayerNorm(width)
+        self.norm_mid = nn.LayerNorm(width)
+        self.norm_out = nn.LayerNorm(width)
+        self.attend = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.feed = Mlp(width, 2 * width, width, dropout)
+        self.ask = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width)
+
+    def forward(
+        self, cells: Float[Tensor, "b m d"]
+    ) -> tuple[Float[Tensor, "b r d"], Float[Tensor, "b r m"]]:
+        """What each query found, and its attention over the cells (sums to 1)."""
+        cells = self.norm_cells(cells)
+        tokens = self.queries.expand(len(cells), -1, -1)
+        tokens = tokens + self.attend(self.norm_in(tokens), cells, cells, need_weights=False)[0]
+        tokens = tokens + self.feed(self.norm_mid(tokens))
+        asked = self.ask(self.norm_out(tokens))
+        score = asked @ self.key(cells).transpose(1, 2) / math.sqrt(asked.shape[-1])
+        attention = score.float().softmax(-1)
+        return tokens + attention.to(tokens.dtype) @ self.value(cells), attention
+
+
+Anchor = Literal["image", "cell", "moments"]

@@ -1,0 +1,194 @@
+r"""WSRPN: boxes from image-level labels.
+
+A patch branch scores every cell and pools with log-sum-exp. An ROI branch lets learnable queries look
+at the cells, turns each into a box, pools features under the box's Gaussian, classifies them and joins
+the regions by noisy-OR. Both answer the same question, "which findings has this image", so labels of
+images train both; the box is the by-product that pays for a good answer.
+
+Reference:
+    Müller et al., Weakly supervised object detection in chest X-rays with differentiable ROI
+    proposal networks and soft ROI pooling, arXiv 2402.11985.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wsrpn import gaussian
+from wsrpn.models import backbones
+from wsrpn.models.base import models
+from wsrpn.models.blocks import (
+    Anchor,
+    Mlp,
+    QueryAttention,
+    grid_points,
+    log_sum_exp_pool,
+    noisy_or,
+    region_bias,
+    sincos_positions,
+)
+from wsrpn.types import Batch, ModelOutput, Regions
+
+
+class BoxHead(nn.Module):
+    """A box for every query, relative to where the query looks.
+
+    Args:
+        width: d.
+        anchor: what (0, 0, 0, 0) from the last layer means. `image`: the box of the initial size in
+            the middle, coordinates by a plain sigmoid. `cell`: centred on the most attended cell, the
+            centre moves by at most half an image (the original). `moments`: the mean of the
+            attention, and a size of `spread` standard deviations of it.
+        size: initial side of a box as a share of the image (`image` and `cell`).
+        spread: box side over the standard deviation of the attention (`moments`). A box filled evenly
+            has √12 ≈ 3.46.
+    """
+
+    def __init__(self, width: int, *, anchor: Anchor, size: float, spread: float) -> None:
+        super().__init__()
+        self.anchor, self.spread = anchor, spread
+        self.layers = Mlp(width, 2 * width, 4)
+        last = self.layers[-1]
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        if anchor != "moments":
+            with torch.no_grad():
+                last.bias[2:] = math.log(size / (1 - size))
+
+    def forward(
+        self,
+        queries: Float[Tensor, "b r d"],
+        attention: Float[Tensor, "b r m"],
+        points: Float[Tensor, "m 2"],
+    ) -> Float[Tensor, "b r 4"]:
+        """Boxes as cxcywh; centres inside the image, sides up to 1."""
+        raw = self.layers(queries).float()
+        if self.anchor == "image":
+            return raw.sigmoid()
+        if self.anchor == "cell":
+            nearest = points[attention.argmax(-1)]
+            centre = (nearest + raw[..., :2].sigmoid() - 0.5).clamp(0, 1)
+            return torch.cat((centre, raw[..., 2:].sigmoid()), -1)
+        mean = attention @ points
+        spread = (attention @ points.square() - mean.square()).clamp_min(1e-6).sqrt()
+        side = self.spread * spread * raw[..., 2:].tanh().exp()
+        centre = mean + 0.5 * side * raw[..., :2].tanh()
+        return torch.cat((centre.clamp(0, 1), side.clamp(0.02, 1)), -1)
+
+
+@models.register("wsrpn", gives=("logits", "maps", "patch_logits", "roi_logits", "regions"))
+class Wsrpn(nn.Module):
+    """Patch branch and ROI branch over one backbone.
+
+    Args:
+        classes: k.
+        backbone: name of a backbone.
+        grid: cells per side at 224 pixels, 7 or 14.
+        weights: of the backbone: none, imagenet or a file.
+        width: d, features per cell in the heads.
+        regions: r, learnable queries.
+        heads: of the cross-attention.
+        dropout: in attention and classifiers.
+        position: fixed sine–cosine position embedding added to the cells, or none.
+        sharpness: r of the log-sum-exp.
+        anchor: see `BoxHead`.
+        size: see `BoxHead`.
+        spread: see `BoxHead`.
+        gaussian_head: `tied` takes the Gaussian from the box; `free` gives it a head of its own.
+        sigma_scale: σ of a tied Gaussian over the side of its box; ½ is half the box.
+        beta: exponent of the kernel.
+        detach: stop the ROI branch's gradient before the cells, as the original does.
+        prior: image-level probability at which both branches start.
+        answer: which branch gives the image-level logits, or the mean of both.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        backbone: str = "densenet121",
+        grid: backbones.Grid = 14,
+        weights: str = "none",
+        width: int = 256,
+        regions: int = 10,
+        heads: int = 8,
+        dropout: float = 0.1,
+        position: Literal["sincos", "none"] = "sincos",
+        sharpness: float = 5.0,
+        anchor: Anchor = "moments",
+        size: float = 0.3,
+        spread: float = 3.0,
+        gaussian_head: Literal["tied", "free"] = "tied",
+        sigma_scale: float = 0.5,
+        beta: float = 2.0,
+        detach: bool = False,
+        prior: float = 0.3,
+        answer: Literal["mean", "patch", "roi"] = "mean",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbones.make(backbone, grid=grid, weights=weights)
+        self.position, self.sharpness, self.detach = position, sharpness, detach
+        self.sigma_scale, self.beta, self.answer = sigma_scale, beta, answer
+        self.project = nn.Sequential(
+            nn.BatchNorm2d(self.backbone.channels), nn.Conv2d(self.backbone.channels, width, 1)
+        )
+        self.patch_classifier = classifier(width, classes, dropout)
+        self.attention = QueryAttention(width, queries=regions, heads=heads, dropout=dropout)
+        self.box_head = BoxHead(width, anchor=anchor, size=size, spread=spread)
+        self.gaussian_head = Mlp(width, 2 * width, 4) if gaussian_head == "free" else None
+        self.values = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
+        self.roi_classifier = classifier(width, classes, dropout)
+        nn.init.constant_(self.patch_classifier[-1][-1].bias, math.log(prior / (1 - prior)))
+        nn.init.constant_(self.roi_classifier[-1][-1].bias, region_bias(prior, regions))
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Both answers, the cell maps and the regions."""
+        cells = self.cells(batch.images)
+        maps = self.patch_classifier(cells).permute(0, 3, 1, 2).float()
+        patch_logits = log_sum_exp_pool(maps.flatten(2), sharpness=self.sharpness)
+        regions = self.propose(cells.detach() if self.detach else cells)
+        roi_logits = noisy_or(regions.logits)
+        answers = {
+            "patch": patch_logits,
+            "roi": roi_logits,
+            "mean": (patch_logits + roi_logits) / 2,
+        }
+        return ModelOutput(answers[self.answer], maps, patch_logits, roi_logits, regions)
+
+    def cells(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b gh gw d"]:
+        """Features of the grid cells, with their positions."""
+        cells = self.project(self.backbone(images)).permute(0, 2, 3, 1)
+        if self.position == "none":
+            return cells
+        return cells + sincos_positions(cells.shape[-1], tuple(cells.shape[1:3]), like=cells)
+
+    def propose(self, cells: Float[Tensor, "b gh gw d"]) -> Regions:
+        """Boxes, Gaussians and class logits of the queries."""
+        grid = (cells.shape[1], cells.shape[2])
+        queries, attention = self.attention(cells.flatten(1, 2))
+        boxes = self.box_head(queries, attention, grid_points(grid, like=attention))
+        means, sigmas = self.gaussians(boxes, queries, grid)
+        log_x, log_y = gaussian.log_maps(means, sigmas, grid, beta=self.beta)
+        values = self.values(cells).permute(0, 3, 1, 2)
+        logits = self.roi_classifier(gaussian.pool(log_x, log_y, values)).float()
+        return Regions(boxes, means, sigmas, logits, log_x, log_y)
+
+    def gaussians(
+        self, boxes: Float[Tensor, "b r 4"], queries: Float[Tensor, "b r d"], grid: tuple[int, int]
+    ) -> tuple[Float[Tensor, "b r 2"], Float[Tensor, "b r 2"]]:
+        """Centres and widths; a width is at least half a cell, below which gradients die."""
+        floor = 0.5 / torch.tensor(grid[::-1], device=boxes.device, dtype=boxes.dtype)
+        if self.gaussian_head is None:
+            return boxes[..., :2], torch.maximum(boxes[..., 2:] * self.sigma_scale, floor)
+        raw = self.gaussian_head(queries).float().tanh()
+        means = (boxes[..., :2] + 0.5 * boxes[..., 2:] * raw[..., :2]).clamp(0, 1)
+        sigmas = boxes[..., 2:] * self.sigma_scale * raw[..., 2:].exp()
+        return means, torch.maximum(sigmas, floor)
+
+
+def classifier(width: int, classes: int, dropout: float) -> nn.Sequential:
+    """Layer norm and a small MLP, on the last axis."""
+    return nn.Sequential(nn.LayerNorm(width), Mlp(width, 2 * width, classes, dropout))

@@ -1,0 +1,114 @@
+"""Name → part. A part is a function or a class, and its signature is its schema.
+
+Keyword-only parameters that have a default are options: they can be set in a config and are checked
+with pydantic. Parameters without a default are given by the program when the part is built.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import pydantic
+
+from wsrpn.errors import InputError, nearest
+
+Part = TypeVar("Part", bound=Callable[..., Any])
+
+
+class Registry(Generic[Part]):
+    """The parts of one kind, by name.
+
+    Args:
+        kind: what one part is called in an error sentence, for example "loss".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._parts: dict[str, Part] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def register(self, name: str, **facts: Any) -> Callable[[Part], Part]:
+        """Decorator that enters a part under `name` with facts such as `reads` or `gives`.
+
+        Raises:
+            ValueError: the name is taken by another part.
+        """
+
+        def enter(part: Part) -> Part:
+            if name in self._parts:
+                raise ValueError(f"Two parts are registered as {self.kind} '{name}'.")
+            self._parts[name] = part
+            self._facts[name] = facts
+            return part
+
+        return enter
+
+    def __getitem__(self, name: str) -> Part:
+        if name not in self._parts:
+            raise InputError(f"No {self.kind} is called '{name}'. {nearest(name, self._parts)}")
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._parts))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """The facts that `name` was registered with."""
+        self[name]
+        return self._facts[name]
+
+    def options(self, name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All options of a part: its defaults with `given` over them, checked and converted.
+
+        Raises:
+            InputError: an unknown option or a value of the wrong type, with its dotted path.
+        """
+        return checked(signature_schema(self[name]), given or {}, where=f"{self.kind} {name}")
+
+    def build(self, name: str, given: Mapping[str, Any] | None = None, **runtime: Any) -> Any:
+        """Call the part with its checked options and what the program adds at run time."""
+        return self[name](**runtime, **self.options(name, given))
+
+
+def signature_schema(part: Callable[..., Any]) -> type[pydantic.BaseModel]:
+    """The options of a function or class as a pydantic model that refuses unknown keys."""
+    function = part.__init__ if inspect.isclass(part) else part  # type: ignore[misc]
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        has_default = parameter.default is not inspect.Parameter.empty
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and has_default:
+            fields[name] = (hints.get(name, Any), parameter.default)
+    return pydantic.create_model(
+        getattr(part, "__name__", "Part"),
+        __config__=pydantic.ConfigDict(
+            extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
+        ),
+        **fields,
+    )
+
+
+def checked(
+    schema: type[pydantic.BaseModel], given: Mapping[str, Any], *, where: str
+) -> dict[str, Any]:
+    """`given` filled and converted by `schema`; the first thing wrong becomes a sentence."""
+    try:
+        filled = schema(**dict(given))
+    except pydantic.ValidationError as error:
+        raise InputError(sentence(error, where, schema.model_fields)) from None
+    return {name: getattr(filled, name) for name in schema.model_fields}
+
+
+def sentence(error: pydantic.ValidationError, where: str, known: Mapping[str, Any]) -> str:
+    """One line from pydantic's first complaint: path, what is wrong, the way out."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"{where}: unknown key '{path}'. {nearest(path, known)}"
+    return f"{where}: {path}: {first['msg']} (got {first['input']!r})."

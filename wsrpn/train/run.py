@@ -1,0 +1,293 @@
+"""`train`: from a config to a run folder.
+
+A run folder holds `config.yaml` (all defaults filled in), `run.json` (classes, data, environment),
+`splits.csv`, `metrics.csv` and TensorBoard events, and `checkpoints/` with `last` (to go on from) and
+`best` (weights to use).
+"""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsrpn import checkpoint, compute, files
+from wsrpn import models as model_parts
+from wsrpn.config import RunConfig
+from wsrpn.data import base, splits
+from wsrpn.errors import Diverged, InputError
+from wsrpn.losses import losses
+from wsrpn.models.base import check_gives
+from wsrpn.train import folder, signals
+from wsrpn.train.distributed import World, world
+from wsrpn.train.feed import feed
+from wsrpn.train.loop import Progress, State, learn
+from wsrpn.train.optimiser import Average, adamw
+from wsrpn.train.validate import better, validate
+from wsrpn.types import Dataset
+
+Listener = Callable[[Progress, Mapping[str, float] | None], None]
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    listen: Listener | None = None,
+) -> Path:
+    """Train a model from image-level labels.
+
+    Args:
+        config: everything that decides the result.
+        out: run folder.
+        resume: go on from the newest undamaged checkpoint in `out`.
+        device: cpu, cuda, cuda:1 … or auto.
+        listen: called after each step, with the figures of the epoch where one ended.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: config, data or folder are not usable.
+        Diverged: a loss was not finite; `nonfinite.json` names the images.
+        signals.Interrupted: a signal asked for the end; a checkpoint is written.
+    """
+    config = complete(config)
+    dataset = base.load(config.data)
+    splits.refuse_leaks(dataset)
+    with world(device) as here, folder.claimed(out, here), signals.caught() as caught:
+        run = Run(config, dataset, out, here)
+        run.resume() if resume else run.begin()
+        run.learn(listen, caught)
+    return out
+
+
+def complete(config: RunConfig) -> RunConfig:
+    """The config with the defaults of model and losses written out, checked against each other.
+
+    Raises:
+        InputError: an unknown part or option, or a loss that reads what the model does not give.
+    """
+    model = model_parts.filled(config.model)
+    used = dict.fromkeys(name for phase in config.phases for name in phase.weights)
+    for name in used:
+        check_gives(model["name"], name, losses.facts(name)["reads"])
+    for name in config.losses:
+        if name not in used:
+            raise InputError(f"losses.{name}: has options, but no phase gives this loss a weight.")
+    options = {name: losses.options(name, config.losses.get(name)) for name in used}
+    return dataclasses.replace(config, model=model, losses=options)
+
+
+def usable(dataset: Dataset) -> Dataset:
+    """The training images that have at least one known label.
+
+    Raises:
+        InputError: there is none.
+    """
+    chosen = dataset.split("train").where(lambda r: any(label == label for label in r.labels))
+    if not len(chosen):
+        raise InputError(f"{dataset.name}: no image of split train has a known label.")
+    return chosen
+
+
+class Run:
+    """One training under way: its parts, its folder, and what validation has seen."""
+
+    def __init__(self, config: RunConfig, dataset: Dataset, out: Path, here: World) -> None:
+        self.config, self.dataset, self.out, self.world = config, dataset, out, here
+        self.checkpoints = out / "checkpoints"
+        self._refuse_unmonitored()
+        cache = out / "cache"
+        self.feed = feed(usable(dataset), config, here, training=True, cache=cache)
+        self.val_feed = feed(dataset.split("val"), config, here, training=False, cache=cache)
+        torch.manual_seed(config.train.seed)
+        model = model_parts.build(config.model, classes=len(dataset.classes)).to(here.device)
+        dtype = compute.precision(config.train.precision, here.device)
+        if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.state = State(model, adamw(model, config.train), Average(model, config.train.ema))
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[str, float] = {}
+        self.best: float | None = None
+        self.best_epoch = 0
+
+    def _refuse_unmonitored(self) -> None:
+        labels = self.dataset.split("val").labels()
+        both = ((labels == 1).any(0) & (labels == 0).any(0)).any()
+        if self.config.train.monitor != "loss" and not both:
+            raise InputError(
+                f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class with "
+                "positive and negative images in split val; give data.val_share another value, or "
+                "set train.monitor=loss."
+            )
+
+    def begin(self) -> None:
+        """A new run folder.
+
+        Raises:
+            InputError: there is a training in it already.
+        """
+        if checkpoint.candidates(self.checkpoints, "last") or (self.out / "config.yaml").exists():
+            raise InputError(
+                f"{self.out}: has a training already; --resume goes on with it, another --out "
+                "starts a new one."
+            )
+        self.world.barrier()
+        if self.world.main:
+            folder.begin(self.out, self.config, self.facts())
+            splits.write(self.dataset, self.out / "splits.csv")
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says."""
+        return {
+            "classes": list(self.dataset.classes),
+            "data": {
+                "name": self.dataset.name,
+                "digest": self.dataset.digest(),
+                "train": len(self.feed.dataset),
+                "val": len(self.val_feed.dataset),
+                "notes": list(self.dataset.notes),
+                "unreadable": self.feed.failed | self.val_feed.failed,
+            },
+            "parameters": sum(p.numel() for p in self.state.model.parameters()),
+            "environment": folder.environment(self.world),
+        }
+
+    def resume(self) -> None:
+        """Go on where the newest undamaged checkpoint stands.
+
+        Raises:
+            InputError: no checkpoint, or another config, data set or list of classes.
+        """
+        folder.refuse_other_config(self.out, self.config)
+        if self.world.main:
+            checkpoint.tidy(self.checkpoints)
+        self.world.barrier()
+        if not checkpoint.candidates(self.checkpoints, "last"):
+            return  # killed before the first checkpoint: the start is the state to go on from
+        saved = checkpoint.load(self.checkpoints, "last")
+        facts = files.read_json(self.out / "run.json", what="the facts of a run")
+        if facts["data"]["digest"] != self.dataset.digest():
+            raise InputError(
+                f"{self.out}: the data set is not the one this run began with "
+                f"({facts['data']['name']}); resume with the same --data."
+            )
+        now = folder.environment(self.world)
+        for key in ("torch", "processor", "threads", "processes", "device"):
+            if saved.state["environment"][key] != now[key]:
+                warnings.warn(
+                    f"{key} was {saved.state['environment'][key]} and is {now[key]} now: the resumed "
+                    "run will be equal to rounding, not to the bit",
+                    stacklevel=2,
+                )
+        self._restore(saved)
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        self.state.model.load_state_dict(checkpoint.below("model", saved.tensors))
+        if self.config.train.ema:
+            self.state.average.values = checkpoint.below("average", saved.tensors)
+        optimizer = checkpoint.below("optimizer", saved.tensors)
+        checkpoint.restore_optimizer(self.state.optimizer, optimizer)
+        self.state.step = saved.step
+        history = saved.state["history"]
+        self.rows, self.sums = history["rows"], history["sums"]
+        self.best, self.best_epoch = history["best"], history["best_epoch"]
+
+    def learn(self, listen: Listener | None, caught: signals.Caught) -> None:
+        """Train to the end, or until patience runs out or a signal comes."""
+        if self._patience_is_over():
+            return
+        begun = time.monotonic()
+        try:
+            for now in learn(
+                self.config,
+                self.state,
+                self.feed,
+                steps_per_epoch=self.feed.steps,
+                world=self.world,
+            ):
+                self._count(now)
+                row = self._end_epoch(now, time.monotonic() - begun) if now.epoch_ends else None
+                if listen and self.world.main:
+                    listen(now, row)
+                if self.world.agree(caught.signal != 0):
+                    self.save()
+                    raise signals.Interrupted(caught.signal, now.step)
+                if row is not None:
+                    begun = time.monotonic()
+                    if self._patience_is_over():
+                        break
+        except Diverged as error:
+            story = {"step": self.state.step, "what": str(error)}
+            files.write_json(self.out / f"nonfinite-rank{self.world.rank}.json", story)
+            raise
+
+    def _count(self, now: Progress) -> None:
+        """Add one step to the sums of its epoch."""
+        values = {"loss": now.loss, "gradient": now.gradient, **now.terms}
+        for key, value in values.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.sums[f"{key}/steps"] = self.sums.get(f"{key}/steps", 0.0) + 1
+
+    def _end_epoch(self, now: Progress, seconds: float) -> dict[str, float]:
+        """Validate, keep the best, save, and give the epoch's row of `metrics.csv`."""
+        row = {"epoch": float(now.epoch), "step": float(now.step), "rate": now.rate}
+        for key, value in self.sums.items():
+            if not key.endswith("/steps"):
+                row[f"train/{key}"] = value / self.sums[f"{key}/steps"]
+        row |= {f"weight/{name}": weight for name, weight in now.weights.items()}
+        train = self.config.train
+        last = now.step == now.total
+        if now.epoch % train.validate_every == 0 or last:
+            row |= validate(self.state, self.val_feed, self.config, self.world)
+            # Without validation images the last epoch is the best one.
+            value = row.get(f"val/{train.monitor}", -float(now.epoch))
+            if better(value, self.best, train.monitor):
+                self.best, self.best_epoch = value, now.epoch
+                self._save_best(now)
+        self.rows.append(row)
+        self.sums = {}
+        if now.epoch % train.save_every == 0 or last:
+            self.save()
+        if self.world.main:
+            folder.write_metrics(self.out, self.rows)
+            folder.write_events(self.out, row, seconds=seconds)
+        return row
+
+    def _patience_is_over(self) -> bool:
+        patience = self.config.train.patience
+        done = int(self.rows[-1]["epoch"]) if self.rows else 0
+        return patience > 0 and self.best is not None and done - self.best_epoch >= patience
+
+    def _save_best(self, now: Progress) -> None:
+        """The weights to use: the moving average where there is one."""
+        if self.world.main:
+            weights = self.state.average.weights(self.state.model)
+            state = {"epoch": now.epoch, "monitor": self.config.train.monitor, "value": self.best}
+            tensors = checkpoint.flatten("model", weights)
+            checkpoint.save(
+                self.checkpoints, "best", checkpoint.Checkpoint(now.step, tensors, state)
+            )
+
+    def save(self) -> None:
+        """Everything that a resumed run needs to be the unbroken one."""
+        if not self.world.main:
+            return
+        tensors = (
+            checkpoint.flatten("model", self.state.model.state_dict())
+            | checkpoint.flatten("average", self.state.average.values)
+            | checkpoint.flatten("optimizer", checkpoint.optimizer_tensors(self.state.optimizer))
+        )
+        history = {
+            "rows": self.rows, "sums": self.sums, "best": self.best, "best_epoch": self.best_epoch,
+        }  # fmt: skip
+        state = {"history": history, "environment": folder.environment(self.world)}
+        checkpoint.save(
+            self.checkpoints, "last", checkpoint.Checkpoint(self.state.step, tensors, state)
+        )

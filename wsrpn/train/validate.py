@@ -1,0 +1,75 @@
+"""Figures on the validation split, from labels only: boxes never choose an epoch."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from wsrpn import compute
+from wsrpn.config import RunConfig
+from wsrpn.losses.image import image_bce_loss
+from wsrpn.metrics.image import ranking
+from wsrpn.train.distributed import World
+from wsrpn.train.feed import Feed
+from wsrpn.train.loop import State
+
+
+def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, float]:
+    """AUROC, average precision and cross-entropy of the weights that would be used.
+
+    Returns:
+        `val/auroc`, `val/image_ap` (means over the classes that have both labels; absent when none
+        has) and `val/loss`; empty without validation images.
+    """
+    if not len(feed):
+        return {}
+    logits, labels = answers(state, feed, config, here)
+    known = torch.from_numpy(labels).float()
+    found = {"val/loss": float(image_bce_loss(torch.from_numpy(logits), known).mean())}
+    per_class = []
+    for k in range(labels.shape[1]):
+        here = ~np.isnan(labels[:, k])
+        auroc, ap = ranking(labels[here, k], logits[here, k], np.ones((1, int(here.sum()))))
+        per_class.append((auroc[0], ap[0]))
+    for name, values in zip(("auroc", "image_ap"), np.array(per_class).T, strict=True):
+        if np.isfinite(values).any():
+            found[f"val/{name}"] = float(np.nanmean(values))
+    return found
+
+
+@torch.no_grad()
+def answers(
+    state: State, feed: Feed, config: RunConfig, here: World
+) -> tuple[Float[np.ndarray, "b k"], Float[np.ndarray, "b k"]]:
+    """Logits and labels of the validation split, in its order, on every process."""
+    model, weights = state.model, None
+    if config.train.ema:
+        weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        model.load_state_dict(state.average.values)
+    dtype = compute.precision(config.train.precision, here.device)
+    last = compute.wants_channels_last(config.train.channels_last, here.device, dtype)
+    model.eval()
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    try:
+        for batch in feed():
+            batch = batch.to(here.device, channels_last=last)
+            with compute.autocast(dtype, here.device):
+                logits = model(batch).logits.float().cpu().numpy()
+            found |= dict(
+                zip(batch.ids, zip(logits, batch.labels.cpu().numpy(), strict=True), strict=True)
+            )
+    finally:
+        if weights is not None:
+            model.load_state_dict(weights)
+    for part in here.gather(found):
+        found |= part
+    rows = [found[record.id] for record in feed.dataset.records]
+    return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+
+
+def better(value: float, best: float | None, monitor: str) -> bool:
+    """Whether a new value of the monitored figure beats the best; a tie does not."""
+    if value != value:
+        return False
+    if best is None:
+        return True
+    return value < best if monitor == "loss" else value > best
