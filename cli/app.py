@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from wsrpn_cli import calibrate, data, demo, doctor, eval, heatmap, predict, train
-from wsrpn_cli.options import command
+from . import calibrate, data, demo, doctor, eval, heatmap, predict, train
+from .options import command
 
 app = typer.Typer(
     name="wsrpn",
-    help="Find where findings are in radiographs, from image-level labels: train, calibrate, eval, heatmap.",
+    help="Localise findings in radiographs from image-level labels: train, calibrate, eval, heatmap.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -103,7 +103,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def progress(description: str, total: int | None) -> Any:
     """A progress bar on a terminal; silent elsewhere. Use as a context; `advance(n, text)`."""
-    from wsrpn_cli.progress import Bar
+    from .progress import Bar
 
     return Bar(description, total)
 
@@ -118,3 +118,14 @@ def load_code(paths: list[Path]) -> None:
         if not path.is_file():
             raise InputError(f"--code {path}: no such file.")
         runpy.run_path(str(path))
+
+
+def document(
+    name: str, *, files: dict[str, str], warnings: list[str], **metrics: float
+) -> dict[str, Any]:
+    """The one JSON document of a command that has no report."""
+    from wsrpn import __version__
+    from wsrpn.types import Figure, Report
+
+    figures = {key: Figure.of(value) for key, value in metrics.items()}
+    return Report(name, __version__, figures, files=files, warnings=tuple(warnings)).document()

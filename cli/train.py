@@ -1,11 +1,15 @@
 """`wsrpn train`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsrpn_cli import options
+from . import options
+
+if TYPE_CHECKING:
+    from wsrpn.train.loop import Progress
 
 
 def train(
@@ -30,6 +34,7 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model from image-level labels (and whatever else the data offers)."""
+    from wsrpn import checkpoint
     from wsrpn import config as configs
     from wsrpn.train import run
 
@@ -44,13 +49,35 @@ def train(
         return
     with options.progress("train", None) as bar:
 
-        def listen(now: run.Progress, row: "run.Row | None") -> None:
+        def listen(now: "Progress", row: "Mapping[str, float] | None") -> None:
             bar.set_total(now.total)
             bar.advance(now.step - bar.done, f"epoch {now.epoch} loss {now.loss:.3f}")
             if row is not None:
-                options.say(run.summary(row))
+                options.say(summary(row))
 
-        report = run.train(chosen, out, resume=resume, device=device, listen=listen)
-    options.say(f"run folder: {out}")
+        run.train(chosen, out, resume=resume, device=device, listen=listen)
+    best = checkpoint.load(out / "checkpoints", "best").state
+    options.say(
+        f"best epoch {best['epoch']} ({best['monitor']} {best['value']:.3f}); run folder: {out}"
+    )
     if json:
-        options.emit(report.document())
+        options.emit(
+            options.document(
+                "train",
+                files={"run": str(out), "metrics": str(out / "metrics.csv")},
+                warnings=[],
+                **{best["monitor"]: best["value"]},
+            )
+        )
+
+
+def summary(row: "Mapping[str, float]") -> str:
+    """An epoch in one line."""
+    names = {
+        "train/loss": "loss",
+        "val/loss": "val loss",
+        "val/auroc": "auroc",
+        "val/image_ap": "AP",
+    }
+    told = [f"{word} {row[key]:.3f}" for key, word in names.items() if key in row]
+    return f"epoch {row['epoch']:.0f}: {', '.join(told)}"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import expit
 
 from wsrpn import files
 from wsrpn.errors import InputError
@@ -25,8 +26,8 @@ EDGE = 1e-12  # scores are kept this far from 0 and 1 when they become logits
 
 
 def sigmoid(logits: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Scores of logits, without overflow at either end."""
-    return np.exp(-np.logaddexp(0.0, -logits))
+    """Scores of logits, without overflow at either end; nan stays nan."""
+    return expit(logits)
 
 
 def logit(scores: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:

@@ -6,17 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 import wsrpn
 from wsrpn.calibration import Calibration
 from wsrpn.errors import InputError, nearest
-from wsrpn.metrics import intervals, metrics
-from wsrpn.metrics.evidence import Evidence, Values
+from wsrpn.metrics.evidence import Evidence
 from wsrpn.metrics.gather import Images, gather
+from wsrpn.metrics.panel import Panel, figures
 from wsrpn.types import Dataset, Figure, Predictions, Report, digest_of
 
-Named = Mapping[str, Values]
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 
 
 def evaluate(
@@ -44,17 +49,15 @@ def evaluate(
         InputError: nothing to join, or classes that do not fit the calibration.
     """
     evidence = _evidence(predictions, dataset, calibration, images)
-    asked = _Asked(evidence, bootstrap, seed)
-    whole, per_class = _figures(*asked.of(np.ones(len(evidence))), evidence.classes)
+    panel = Panel(evidence, bootstrap=bootstrap, seed=seed)
+    whole, per_class = panel.figures()
     groups = _groups(evidence, dataset, by)
     return Report(
         command="eval",
         version=wsrpn.__version__,
         metrics=whole,
         per_class=per_class,
-        per_group={
-            group: _figures(*asked.of(mask), evidence.classes)[0] for group, mask in groups.items()
-        },
+        per_group={group: panel.figures(mask)[0] for group, mask in groups.items()},
         warnings=(
             *evidence.notes,
             *_seen_before(evidence, calibration),
@@ -88,11 +91,11 @@ def compare(
     if sides[0].ids != sides[1].ids or sides[0].classes != sides[1].classes:
         raise InputError("The two predictions are not of the same images and classes.")
     (a, a_drawn), (b, b_drawn) = (
-        _Asked(side, bootstrap, seed).of(np.ones(len(side))) for side in sides
+        Panel(side, bootstrap=bootstrap, seed=seed).values() for side in sides
     )
     value = {name: a[name].minus(b[name]) for name in a}
     drawn = {name: a_drawn[name].minus(b_drawn[name]) for name in a}
-    total, per_class = _figures(value, drawn, sides[0].classes)
+    total, per_class = figures(value, drawn, sides[0].classes)
     return Report(
         command="compare",
         version=wsrpn.__version__,
@@ -121,15 +124,6 @@ def check_requirements(report: Report, requirements: Sequence[str]) -> list[str]
         if value is None or not holds(value, bound):
             unmet.append(f"{text} (it is {'undefined' if value is None else f'{value:.4f}'})")
     return unmet
-
-
-COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    ">": operator.gt,
-    "<": operator.lt,
-}
 
 
 def _requirement(text: str, report: Report) -> tuple[str, Callable[[float, float], bool], float]:
@@ -165,52 +159,6 @@ def _evidence(
     )
 
 
-class _Asked:
-    """All metrics of one evidence, asked for a part of its images and for bootstrap replicates."""
-
-    def __init__(self, evidence: Evidence, bootstrap: int, seed: int) -> None:
-        self.evidence, self.bootstrap, self.seed = evidence, bootstrap, seed
-        self.built = [metrics.build(name, evidence=evidence) for name in metrics]
-
-    def of(self, mask: Float[np.ndarray, " b"]) -> tuple[Named, Named]:
-        """Values on the images of a mask, and on its replicates (possibly none)."""
-        value = self._measure(mask[None])
-        blocks = intervals.draws(
-            self.evidence.patients,
-            replicates=self.bootstrap,
-            seed=self.seed,
-            width=len(self.evidence.found),
-        )
-        parts = [self._measure(block * mask) for block in blocks]
-        return value, {name: _stacked(value[name], [p[name] for p in parts]) for name in value}
-
-    def _measure(self, counts: Float[np.ndarray, "r b"]) -> dict[str, Values]:
-        return {name: v for metric in self.built for name, v in metric.figures(counts).items()}
-
-
-def _stacked(like: Values, parts: Sequence[Values]) -> Values:
-    total = np.concatenate([like.total[:0], *(part.total for part in parts)])
-    if like.per_class is None:
-        return Values(total)
-    rows = [part.per_class for part in parts if part.per_class is not None]
-    return Values(total, np.concatenate([like.per_class[:0], *rows]))
-
-
-def _figures(
-    value: Named, drawn: Named, classes: tuple[str, ...]
-) -> tuple[dict[str, Figure], dict[str, dict[str, Figure]]]:
-    """In total and per class."""
-    total = {n: intervals.figure(float(v.total[0]), drawn[n].total) for n, v in value.items()}
-    per_class: dict[str, dict[str, Figure]] = {label: {} for label in classes}
-    for name, values in value.items():
-        rows = drawn[name].per_class
-        if values.per_class is not None and rows is not None:
-            for i, label in enumerate(classes):
-                one = float(values.per_class[0, i])
-                per_class[label][name] = intervals.figure(one, rows[:, i])
-    return total, per_class
-
-
 def _groups(evidence: Evidence, dataset: Dataset, by: str | None) -> dict[str, np.ndarray]:
     if by is None:
         return {}
@@ -243,8 +191,8 @@ def _undefined(
         notes.append("Images without an image-level answer are left out of image figures.")
     if not len(evidence.truth):
         notes.append("The data have no boxes of these classes: box figures are undefined.")
-    for label, figures in per_class.items():
-        gone = [n for n, f in figures.items() if f.value is None and total[n].value is not None]
+    for label, own in per_class.items():
+        gone = [n for n, f in own.items() if f.value is None and total[n].value is not None]
         if gone:
             notes.append(f"{label} is undefined in, and left out of: {', '.join(gone)}.")
     if len(evidence.classes) == 1 and total["rodeo"].value is not None:

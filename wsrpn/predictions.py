@@ -142,14 +142,22 @@ def _from_document(found: Mapping[str, Any], path: Path) -> Predictions:
             e["id"]: [] for e in found["images"]
         }
         for row, entry in enumerate(found["annotations"]):
+            where = f"{path}: annotation {row + 1}"
             if "score" not in entry:
-                raise InputError(f"{path}: annotation {row + 1} has no score; is this the truth?")
+                raise InputError(f"{where} has no score; is this the truth?")
             if entry["image_id"] not in own:
-                raise InputError(f"{path}: annotation {row + 1} is of no listed image.")
+                raise InputError(f"{where} is of no listed image.")
+            box = [float(x) for x in entry["bbox"]]
+            if len(box) != 4:
+                raise InputError(
+                    f"{where}: bbox has {len(box)} numbers; x, y, width, height expected."
+                )
             own[entry["image_id"]].append(
-                (entry["bbox"], float(entry["score"]), number[entry["category_id"]])
+                (box, float(entry["score"]), number[entry["category_id"]])
             )
         images = tuple(_read_image(e, own[e["id"]], len(classes), path) for e in found["images"])
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: damaged predictions ({error!r}). Predict again.") from None
     provenance = (found.get("info") or {}).get("provenance", {})

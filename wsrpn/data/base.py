@@ -1,6 +1,7 @@
 """From what the user calls DATA to a `Dataset`: find the reader, pick classes, give splits."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -143,9 +144,34 @@ def pick(dataset: Dataset, classes: Sequence[str]) -> Dataset:
 
 
 def _picked(record: Record, old: Sequence[int], new: Mapping[int, int]) -> Record:
-    labels = tuple(record.labels[index] for index in old)
+    labels = tuple(record.labels[index] if index >= 0 else math.nan for index in old)
     boxes = tuple(Box(new[b.label], b.xyxy_px) for b in record.boxes if b.label in new)
     return dataclasses.replace(record, labels=labels, boxes=boxes)
+
+
+def align(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """The data set with a model's classes: what it does not have is unknown, what only it has goes.
+
+    For evaluation on other data than the training's; both kinds are said in the notes.
+
+    Raises:
+        InputError: not one class is shared, though the data set has some.
+    """
+    lacking = [name for name in classes if name not in dataset.classes]
+    unused = [name for name in dataset.classes if name not in classes]
+    if dataset.classes and len(lacking) == len(classes):
+        raise InputError(
+            f"{dataset.name}: has none of the model's classes ({', '.join(classes)}); "
+            f"its own are {', '.join(dataset.classes)}."
+        )
+    old = [dataset.classes.index(n) if n in dataset.classes else -1 for n in classes]
+    new = {before: now for now, before in enumerate(old) if before >= 0}
+    records = tuple(_picked(record, old, new) for record in dataset.records)
+    dataset = dataclasses.replace(dataset, classes=tuple(classes), records=records)
+    for words, names in (("not in these data, so unknown", lacking), ("not the model's", unused)):
+        if names and len(names) < len(classes) + len(unused):
+            dataset = noted(dataset, f"classes {words}: {', '.join(names)}.")
+    return dataset
 
 
 def noted(dataset: Dataset, note: str) -> Dataset:

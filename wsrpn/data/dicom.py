@@ -153,7 +153,7 @@ def window(
             clipped; or `SIGMOID`, $1 / (1 + \exp(-4 (x - c) / w))$.
 
     Example:
-        >>> window(np.array([0.0, 127.5, 255.0]), 128, 256)
+        >>> window(np.array([0.0, 127.5, 255.0]), 128.0, 256.0)
         array([0. , 0.5, 1. ])
     """
     if function == "SIGMOID":

@@ -4,7 +4,8 @@ What is decided here:
 
 * The size is read from the header first; a file that unpacks to more than `max_pixels` is refused.
 * Colour, palette and CMYK images become luminance; transparency is ignored.
-* EXIF orientation is ignored: boxes are in pixels of the image as it is stored.
+* EXIF orientation of JPEG and PNG is ignored: boxes are in pixels of the image as it is stored. The
+  orientation tag of a TIFF belongs to the format; size and pixels are both those after turning.
 * 8 bits are divided by 255. Deeper files seldom say how many bits they use, so their scale is the
   smallest of 10, 12, 14 and 16 bits that holds the largest value.
 * DICOM is recognised by its content or suffix and read by `wsrpn.data.dicom`.
@@ -16,13 +17,22 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Num
-from PIL import Image
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+)
 
 from wsrpn.errors import InputError
 
 MAX_PIXELS = 64_000_000
+# Imported by name: Pillow knows a format only once its plug-in is loaded.
+_PLUGINS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin)
 # Not everything Pillow knows: EPS would start an interpreter, and nobody stores radiographs in FLI.
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "PPM")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM")  # MPO comes through JPEG
 _DICOM_SUFFIXES = {".dcm", ".dicom"}
 _DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
@@ -131,7 +141,7 @@ def full_scale(largest: float) -> float:
     """White of an integer image: 2^bits − 1 of the smallest usual depth that holds `largest`.
 
     Example:
-        >>> full_scale(200), full_scale(4000), full_scale(4096)
+        >>> full_scale(200.0), full_scale(4000.0), full_scale(4096.0)
         (255.0, 4095.0, 16383.0)
     """
     for bits in (8, 10, 12, 14, 16):

@@ -6,7 +6,6 @@ change nothing, and the processes of a distributed run together see exactly the 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,11 +18,10 @@ from wsrpn.config import AugmentConfig
 from wsrpn.data import images
 from wsrpn.data.cache import Kind, Pixels, Progress
 from wsrpn.data.images import ImageReadError
+from wsrpn.data.sampler import EpochSampler, Key, generator_of
 from wsrpn.data.transforms import augment, resized
-from wsrpn.errors import InputError
 from wsrpn.types import Batch, Dataset, Record, Sample
 
-Key = tuple[int, int]  # (epoch, index)
 OnError = Literal["stop", "skip"]
 
 
@@ -33,12 +31,6 @@ class Failed:
 
     id: str
     reason: str
-
-
-def generator_of(*key: int) -> torch.Generator:
-    """A random generator that depends on the numbers of `key` and on nothing else."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 class ImageDataset(torch_data.Dataset[Sample]):
@@ -145,76 +137,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-class EpochSampler(torch_data.Sampler[list[Key]]):
-    """Which images each step of an epoch takes, on this process.
-
-    Every process draws the same order and takes its share of each step's images, so the union over
-    the processes is what one process alone would take. A shuffled epoch leaves out the images that
-    do not fill a last batch (others every time), so that each step weighs the same; an unshuffled
-    one takes every image exactly once.
-
-    Args:
-        count: images of the data set.
-        batch: images per step, over all processes together.
-        seed: of the order.
-        rank: number of this process.
-        world: number of processes.
-        shuffle: random order for training, the order of the records for evaluation.
-
-    Attributes:
-        epoch: which epoch `iter` gives.
-        start: the step it begins with, to go on inside an epoch.
-
-    Raises:
-        InputError: the processes cannot share a batch evenly, or there are no images.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        batch: int,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        shuffle: bool = True,
-    ) -> None:
-        if count < 1:
-            raise InputError("no images to load: this split of the data is empty.")
-        if shuffle and batch % world:
-            raise InputError(
-                f"train.batch {batch} cannot be shared by {world} processes; take a multiple."
-            )
-        if shuffle and count < world:
-            raise InputError(f"{count} images cannot be shared by {world} processes.")
-        self.count = count
-        # Fewer images than a batch are one batch.
-        self.batch = batch if not shuffle or count >= batch else count - count % world
-        self.seed, self.rank, self.world, self.shuffle = seed, rank, world, shuffle
-        self.epoch = 0
-        self.start = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of a whole epoch."""
-        return self.count // self.batch if self.shuffle else -(-self.count // self.batch)
-
-    def __len__(self) -> int:
-        return max(self.steps - self.start, 0)
-
-    def order(self, epoch: int) -> list[int]:
-        """The images of an epoch, over all processes."""
-        if not self.shuffle:
-            return list(range(self.count))
-        return torch.randperm(self.count, generator=generator_of(self.seed, epoch)).tolist()
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        order = self.order(self.epoch)
-        for step in range(self.start, self.steps):
-            together = order[step * self.batch : (step + 1) * self.batch]
-            yield [(self.epoch, index) for index in together[self.rank :: self.world]]
-
-
 class _Fetch(torch_data.Dataset[Sample | Failed]):
     """The data set for worker processes: a failure travels as a value, with its sentence whole."""
 
@@ -256,7 +178,6 @@ class Batches:
             batch_sampler=sampler,
             num_workers=workers,
             collate_fn=_gather,
-            persistent_workers=workers > 0,
             # Without its own generator the loader draws from the global one, and a resume drifts.
             generator=torch.Generator().manual_seed(0),
             pin_memory=torch.cuda.is_available(),
@@ -278,13 +199,19 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         if self.workers and self.dataset.pixels.kind != "none":
             self.dataset.prepare()  # once here, not once in every worker
-        for batch, failed in self._loader:
-            for one in failed:
-                if self.on_error == "stop":
-                    raise ImageReadError(f"{one.reason} To go on without it: data.on_error=skip.")
-                self.failed[one.id] = one.reason
+        arriving = iter(self._loader)
+        for batch, failed in arriving:
+            if failed and self.on_error == "stop":
+                break
+            self.failed |= {one.id: one.reason for one in failed}
             if batch is not None:
                 yield batch
+        else:
+            return
+        # The workers end here: the traceback of what is raised would keep them, and processes
+        # forked later would inherit a half-closed loader.
+        del arriving
+        raise ImageReadError(f"{failed[0].reason} To go on without it: data.on_error=skip.")
 
 
 def batches(

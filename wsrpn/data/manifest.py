@@ -39,9 +39,10 @@ def manifest(*, root: Path, uncertain: policies.Uncertain = "unknown") -> Datase
 
     Returns:
         Classes are all names in `labels`, `unknown` and the boxes, sorted; labels of a class that
-        only boxes name are unknown, because boxes are for evaluation and never make a label. Where `boxes_known` is
-        not said, the boxes of an image are known if a box table exists and the image has a box or
-        no finding; a finding without any box would otherwise count against every detector.
+        only boxes name are unknown, because boxes are for evaluation and never make a label. Where
+        `boxes_known` is not said, the boxes of an image are known if a box table exists and the
+        image has a box or no finding; a finding without any box would otherwise count against
+        every detector.
 
     Raises:
         InputError: with file and line, for every fault of the tables.
@@ -62,7 +63,9 @@ def manifest(*, root: Path, uncertain: policies.Uncertain = "unknown") -> Datase
             )
         seen[row["image"]] = row.line
         records.append(_record(row, where, path.parent, classes, boxes, named, uncertain))
-    return Dataset(str(root), classes, tuple(records), (*notes, *_notes(table, records, boxes, boxed - named)))
+    return Dataset(
+        str(root), classes, tuple(records), (*notes, *_notes(table, records, boxes, boxed - named))
+    )
 
 
 def boxes_path(path: Path) -> Path:
@@ -86,7 +89,8 @@ def _record(
     said = row.get("boxes_known").lower()
     if said not in {"", *_YES_NO}:
         raise InputError(f"{where}: boxes_known '{said}' is unknown; use yes or no.")
-    clear = bool(found) or not any(value == 1 for value in values)
+    free = all(v == 0 for v, name in zip(values, classes, strict=True) if name in named)
+    clear = bool(found) or free or "labels" not in row.cells
     return Record(
         id=image,
         path=tables.inside(root, image, where=where),
@@ -111,7 +115,11 @@ def _names(cell: str) -> list[str]:
 
 
 def _labels(
-    row: tables.Row, where: str, classes: tuple[str, ...], named: Set[str], uncertain: policies.Uncertain
+    row: tables.Row,
+    where: str,
+    classes: tuple[str, ...],
+    named: Set[str],
+    uncertain: policies.Uncertain,
 ) -> tuple[float, ...]:
     if "labels" not in row.cells:
         return (math.nan,) * len(classes)
@@ -210,7 +218,9 @@ def _notes(
     said = "boxes_known" in table
     missing = sum(not record.boxes_known for record in records)
     if missing and not said:
-        notes.append(f"{missing} images have a finding but no box: left out of box figures.")
+        notes.append(
+            f"{missing} images have a finding (or may) but no box: no box figures of them."
+        )
     return notes
 
 

@@ -141,7 +141,7 @@ def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) ->
         sha256 of the file.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\r\n")  # so that a lone \r is quoted, too
     writer.writerow(columns)
     writer.writerows([_escaped(cell) for cell in cells] for cells in lines)
     return files.write(path, text.getvalue().encode("utf-8"))

@@ -25,8 +25,8 @@ def average_precision(
     $$ AP = \frac{1}{101} \sum_{ρ \in \{0, .01, …, 1\}} \max_{j:\, R_j \ge ρ} P_j $$
 
     with precision $P_j$ and recall $R_j$ after the $j$ best boxes. Recall rises, and the maximum is
-    taken, at hits only, so only they are looked at. An image with weight 2 counts as two copies
-    next to each other.
+    taken, at hits only, so only they are looked at. A box of an image with weight 2 counts as two
+    copies next to each other.
 
     Args:
         matches: from `match`.

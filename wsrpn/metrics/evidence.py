@@ -154,4 +154,5 @@ def per_image(
 ) -> Float[np.ndarray, "b k"]:
     """Sum of an amount per box, by image and class."""
     place = boxes.image * classes + boxes.label
-    return np.bincount(place, amount, minlength=images * classes).reshape(images, classes)
+    sums = np.bincount(place, amount, minlength=images * classes).reshape(images, classes)
+    return sums.astype(np.float64)  # of no boxes at all, numpy gives whole numbers

@@ -5,6 +5,7 @@ box that they overlap most, if the overlap reaches the threshold (of equal overl
 A box of rank n only competes with those of ranks below n, so one round per rank serves all images.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -150,7 +151,7 @@ def _greedy(
     hit = np.zeros((len(least), len(found)), dtype=bool)
     taken = np.zeros((len(least), len(truth)), dtype=bool)
     rounds = np.flatnonzero(np.diff(rank[left], prepend=-1))
-    for low, high in zip(rounds, [*rounds[1:], len(left)], strict=True):
+    for low, high in itertools.pairwise([*rounds, len(left)]):
         box, true = left[low:high], right[low:high]
         free = (size[low:high] >= least[:, None]) & ~taken[:, true]
         place = np.where(free, np.arange(high - low), -1)

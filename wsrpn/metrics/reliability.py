@@ -65,7 +65,7 @@ def log_loss(
         >>> log_loss(np.array([1.0]), np.array([0.0])).round(4)
         array([0.6931])
     """
-    return np.logaddexp(0.0, logits) - labels * logits
+    return np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits))) - labels * logits
 
 
 @metrics.register("reliability")

@@ -18,6 +18,7 @@ Reference:
     MIDL 2023, eq. 1 to 6. Written anew after the paper; checked against its published example.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ def assign(
     image = chosen.image[left]
     first = np.flatnonzero(np.diff(image, prepend=-1))
     mine, true = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for low, high in zip(first, [*first[1:], len(left)], strict=True):
+    for low, high in itertools.pairwise([*first, len(left)]):
         columns = int(np.searchsorted(left[low:high], left[low], side="right"))
         rows, partners = linear_sum_assignment(gain[low:high].reshape(-1, columns), maximize=True)
         at = low + rows * columns + partners

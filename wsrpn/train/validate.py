@@ -23,12 +23,13 @@ def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[s
     if not len(feed):
         return {}
     logits, labels = answers(state, feed, config, here)
-    known = torch.from_numpy(labels).float()
-    found = {"val/loss": float(image_bce_loss(torch.from_numpy(logits), known).mean())}
+    loss = image_bce_loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean()
+    found = {"val/loss": float(loss)}
     per_class = []
     for k in range(labels.shape[1]):
-        here = ~np.isnan(labels[:, k])
-        auroc, ap = ranking(labels[here, k], logits[here, k], np.ones((1, int(here.sum()))))
+        known = ~np.isnan(labels[:, k])
+        weights = np.ones((1, int(known.sum())))
+        auroc, ap = ranking(labels[known, k], logits[known, k], weights)
         per_class.append((auroc[0], ap[0]))
     for name, values in zip(("auroc", "image_ap"), np.array(per_class).T, strict=True):
         if np.isfinite(values).any():

@@ -37,6 +37,8 @@ from wsrpn.types import Box, Dataset, Record, Split
 _PATIENT, _POSE, _FINDINGS, _EXPOSURE, _NOISE, _DEVICES, _WORDS, _CHOICE = range(8)
 # Share of abnormal films with one, two and three classes.
 _COUNTS = (0.5, 0.33, 0.17)
+# Chance of a second finding of the class.
+_DOUBLES = {"Nodule": 0.4, "Effusion": 0.2}
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _draw_names(rng: np.random.Generator, normal_share: float) -> list[str]:
     count = 1 + int(rng.choice(len(_COUNTS), p=_COUNTS))
     names = [CLASSES[i] for i in rng.choice(len(CLASSES), count, replace=False)]
     # Nodules come in pairs now and then, effusions on both sides.
-    return names + [n for n in names if n in ("Nodule", "Effusion") and rng.random() < 0.2]
+    return names + [n for n in names if rng.random() < _DOUBLES.get(n, 0)]
 
 
 Plan = list[tuple[str, kinds.Size, np.random.Generator]]

@@ -25,7 +25,7 @@ CLASSES = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Effusion", "Mass", "Nodule", "Pneumothorax",
 )  # fmt: skip
 DIAMETERS_MM = {
-    "Nodule": {"small": (13, 17), "medium": (17, 23), "large": (23, 30)},
+    "Nodule": {"small": (15, 19), "medium": (19, 24), "large": (24, 30)},
     "Mass": {"small": (34, 46), "medium": (46, 62), "large": (62, 82)},
 }
 RATIOS = {"small": (0.53, 0.57), "medium": (0.57, 0.62), "large": (0.62, 0.68)}
@@ -127,7 +127,7 @@ def _nodule(
     thorax: Thorax, rng: np.random.Generator, size: Size, taken: Mask, contrast: float
 ) -> Made:
     """A ball: the chord through it, with a hardly irregular rim."""
-    return _ball("Nodule", thorax, rng, size, taken, contrast * rng.uniform(0.75, 1.05), rough=0.05)
+    return _ball("Nodule", thorax, rng, size, taken, contrast * rng.uniform(1.2, 1.6), rough=0.05)
 
 
 def _mass(
@@ -223,8 +223,8 @@ def _atelectasis(
     thorax: Thorax, rng: np.random.Generator, size: Size, taken: Mask, contrast: float
 ) -> Made:
     """A plate of airless lung seen edge on: a slightly bent band in the middle or lower lung."""
-    length = _between(rng, size, (0.13, 0.17), (0.19, 0.25), (0.28, 0.34))
-    half = _between(rng, size, (0.014, 0.018), (0.018, 0.024), (0.024, 0.032))
+    length = _between(rng, size, (0.16, 0.20), (0.22, 0.28), (0.32, 0.40))
+    half = _between(rng, size, (0.020, 0.025), (0.027, 0.034), (0.036, 0.046))
     low = thorax.field & (thorax.y > -0.25)
     at = _place(thorax, rng, low, taken, 0.5 * length * thorax.x.shape[0] / 2)
     dx, dy = _grid(thorax, at)
@@ -237,7 +237,7 @@ def _atelectasis(
     mask = _largest((band > 0.35) & (thorax.lung > 0.2), np.hypot(dx, dy) <= np.hypot(dx, dy).min())
     side, zone = _where(thorax, mask)
     made = Finding("Atelectasis", size, side, zone, mask)
-    return made, rng.uniform(0.75, 1.0) * contrast * band * mask_edge(mask)
+    return made, rng.uniform(1.0, 1.3) * contrast * band * mask_edge(mask)
 
 
 def _cardiomegaly(

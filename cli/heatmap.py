@@ -1,0 +1,63 @@
+"""`wsrpn heatmap`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def heatmap(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE…", help="Images or folders of images.")
+    ] = None,
+    data: options.Data = "",
+    split: options.Split = "test",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("heatmaps"),
+    calibration: options.CalibrationFile = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Only this class; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most so many images; 0 for all.")] = 0,
+    format: Annotated[str, typer.Option("--format", help="png or pdf.")] = "png",
+    on_error: options.OnError = "stop",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth."""
+    from wsrpn import heatmap as drawing
+    from wsrpn.data import base
+    from wsrpn.predict import open_run
+
+    from . import sources
+
+    sources.check(split, on_error)
+    opened = open_run(run, device=device)
+    if images:
+        dataset = base.align(base.files(images), opened.classes)
+    else:
+        dataset = sources.load_for(opened, data, split)
+    if limit:
+        dataset = drawing.telling(dataset, limit)
+    with options.progress("heatmap", len(dataset)) as bar:
+        drawn = drawing.heatmap(
+            opened,
+            dataset,
+            out,
+            calibration=sources.calibration(run, calibration),
+            classes=classes or None,
+            format=format,
+            on_error=on_error,
+            listen=bar.advance,
+        )
+    for name, reason in drawn.failed.items():
+        options.say(f"skipped {name}: {reason}")
+    options.say(f"{len(drawn.panels)} pictures and a contact sheet: {out}")
+    if json:
+        files = {"contact_sheet": str(drawn.sheet), **{n: str(p) for n, p in drawn.panels.items()}}
+        warnings = [f"{n}: {r}" for n, r in drawn.failed.items()]
+        options.emit(options.document("heatmap", files=files, warnings=warnings))
+    if drawn.failed:
+        raise typer.Exit(1)

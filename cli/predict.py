@@ -1,0 +1,61 @@
+"""`wsrpn predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE…", help="Images or folders of images.")
+    ] = None,
+    data: options.Data = "",
+    split: options.Split = "all",
+    out: Annotated[Path, typer.Option(help="predictions.json (COCO) or .csv.")] = Path(
+        "predictions.json"
+    ),
+    calibration: options.CalibrationFile = None,
+    on_error: options.OnError = "stop",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Write boxes and image scores of images, in pixels of the files."""
+    from wsrpn import predictions as prediction_files
+    from wsrpn.data import base
+    from wsrpn.errors import InputError
+    from wsrpn.predict import open_run
+    from wsrpn.predict import predict as make
+
+    from . import sources
+
+    sources.check(split, on_error)
+    if bool(images) == bool(data):
+        raise InputError("predict: name image files or pass --data, one of the two.")
+    opened = open_run(run, device=device)
+    if images:
+        dataset = base.align(base.files(images), opened.classes)
+    else:
+        dataset = sources.load_for(opened, data, split)
+    with options.progress("predict", len(dataset)) as bar:
+        made = make(opened, dataset, on_error=on_error, listen=bar.advance)
+    found = sources.calibration(run, calibration)
+    made = found.apply(made) if found else made
+    prediction_files.write(made, out)
+    for name, reason in made.failed.items():
+        options.say(f"skipped {name}: {reason}")
+    boxes = sum(len(image.scores) for image in made.images)
+    options.say(f"{len(made.images)} images, {boxes} boxes: {out}")
+    if json:
+        options.emit(
+            options.document(
+                "predict",
+                files={"predictions": str(out)},
+                warnings=[f"{n}: {r}" for n, r in made.failed.items()],
+            )
+        )
+    if made.failed:
+        raise typer.Exit(1)
