@@ -81,16 +81,43 @@ FAULTS = {
     "no images": (changed(images=None), "no list 'images'"),
     "no annotations": (changed(annotations={}), "no list 'annotations'"),
     "image twice": (changed(images=[TREE["images"][0]] * 2), "images[1]: id 500 stands twice"),
-    "name twice": (changed(images=[*TREE["images"], {"id": 9, "file_name": "a.png"}]), "'a.png' stands twice"),
+    "name twice": (
+        changed(images=[*TREE["images"], {"id": 9, "file_name": "a.png"}]),
+        "'a.png' stands twice",
+    ),
     "no id": (changed(categories=[{"name": "A"}]), "categories[0] has no id"),
-    "no file name": (changed(images=[*TREE["images"], {"id": 9}]), "images id 9: 'file_name' is missing"),
-    "path outside": (changed(images=[*TREE["images"], {"id": 9, "file_name": "../x.png"}]), "leaves the folder"),
-    "category twice": (changed(categories=[*TREE["categories"], {"id": 1, "name": "Mass"}]), "'Mass' stands twice"),
-    "unknown image": (changed(annotations=[{"image_id": 1, "category_id": 7, "bbox": [1, 1, 1, 1]}]), "annotations[0]: image_id 1"),
-    "unknown category": (changed(annotations=[{"image_id": 3, "category_id": 8, "bbox": [1, 1, 1, 1]}]), "category_id 8"),
-    "three numbers": (changed(annotations=[{"image_id": 3, "category_id": 7, "bbox": [1, 1, 1]}]), "bbox [1, 1, 1] is not"),
-    "no width": (changed(annotations=[{"image_id": 3, "category_id": 7, "bbox": [1, 1, 0, 1]}]), "positive size"),
-    "text in a box": (changed(annotations=[{"image_id": 3, "category_id": 7, "bbox": ["1", 1, 1, 1]}]), "annotations[0]: bbox"),
+    "no file name": (
+        changed(images=[*TREE["images"], {"id": 9}]),
+        "images id 9: 'file_name' is missing",
+    ),
+    "path outside": (
+        changed(images=[*TREE["images"], {"id": 9, "file_name": "../x.png"}]),
+        "leaves the folder",
+    ),
+    "category twice": (
+        changed(categories=[*TREE["categories"], {"id": 1, "name": "Mass"}]),
+        "'Mass' stands twice",
+    ),
+    "unknown image": (
+        changed(annotations=[{"image_id": 1, "category_id": 7, "bbox": [1, 1, 1, 1]}]),
+        "annotations[0]: image_id 1",
+    ),
+    "unknown category": (
+        changed(annotations=[{"image_id": 3, "category_id": 8, "bbox": [1, 1, 1, 1]}]),
+        "category_id 8",
+    ),
+    "three numbers": (
+        changed(annotations=[{"image_id": 3, "category_id": 7, "bbox": [1, 1, 1]}]),
+        "bbox [1, 1, 1] is not",
+    ),
+    "no width": (
+        changed(annotations=[{"image_id": 3, "category_id": 7, "bbox": [1, 1, 0, 1]}]),
+        "positive size",
+    ),
+    "text in a box": (
+        changed(annotations=[{"image_id": 3, "category_id": 7, "bbox": ["1", 1, 1, 1]}]),
+        "annotations[0]: bbox",
+    ),
 }
 
 

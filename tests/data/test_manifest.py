@@ -108,16 +108,31 @@ FAULTS = {
     "semicolons": ("image;labels\na.png;A\n", "images.csv:1: separated by semicolons"),
     "tabs": ("image\tlabels\na.png\tA\n", "images.csv:1: separated by tabs"),
     "repeated column": ("image,labels,labels\na.png,A,B\n", "column 'labels' stands twice"),
-    "row too long": ("image,labels\na.png,A\nb.png,A,B\n", "images.csv:3: 3 cells, but the header has 2"),
-    "row too short": ("image,labels,split\na.png,A\n", "images.csv:2: 2 cells, but the header has 3"),
+    "row too long": (
+        "image,labels\na.png,A\nb.png,A,B\n",
+        "images.csv:3: 3 cells, but the header has 2",
+    ),
+    "row too short": (
+        "image,labels,split\na.png,A\n",
+        "images.csv:2: 2 cells, but the header has 3",
+    ),
     "first row too long": ("image,labels\na.png,A,\n", "images.csv:2: 3 cells"),
     "open quote": ('image,labels\na.png,A\nb.png,"A\n', "images.csv:3: not a CSV row"),
     "latin-1": ("image,labels\na.png,Größe\n".encode("latin-1"), "images.csv:2: not UTF-8"),
     "utf-16": ("image,labels\n".encode("utf-16"), "the text is UTF-16"),
-    "same image twice": ("image\na.png\nb.png\na.png\n", "images.csv:4: image 'a.png' stands already in line 2"),
+    "same image twice": (
+        "image\na.png\nb.png\na.png\n",
+        "images.csv:4: image 'a.png' stands already in line 2",
+    ),
     "unknown split": ("image,split\na.png,training\n", "images.csv:2: split 'training' is unknown"),
-    "label known and unknown": ("image,labels,unknown\na.png,A,A\n", "'A' stands in labels and in unknown"),
-    "boxes_known maybe": ("image,boxes_known\na.png,maybe\n", "boxes_known 'maybe' is unknown; use yes or no"),
+    "label known and unknown": (
+        "image,labels,unknown\na.png,A,A\n",
+        "'A' stands in labels and in unknown",
+    ),
+    "boxes_known maybe": (
+        "image,boxes_known\na.png,maybe\n",
+        "boxes_known 'maybe' is unknown; use yes or no",
+    ),
     "no image name": ("image,labels\n,A\n", "images.csv:2: the path '' is not a file name"),
 }
 

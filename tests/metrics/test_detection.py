@@ -154,3 +154,11 @@ def test_pairs_are_all_equal_keys(seed):
     assert list(zip(left, right, strict=True)) == [
         (i, j) for i in range(20) for j in range(13) if a[i] == b[j]
     ]
+
+
+@pytest.mark.parametrize("second", [(0, 0, 0, 0, 10, 10), (0, 0, 20, 0, 30, 10)])
+def test_of_two_equal_overlaps_the_later_true_box_is_taken_as_in_coco(second):
+    truth = boxes_of([(0, 0, 0, 0, 12, 10), (0, 0, 18, 0, 30, 10)])
+    found = boxes_of([(0, 0, 10, 0, 20, 10, 0.9), (*second, 0.8)])
+    expected = both(found, truth, 1, 1, (0.05,))
+    assert (expected[0, 0] == 1) == (second[2] == 0)  # the first takes the right-hand box

@@ -88,7 +88,7 @@ def _label_file(root: Path) -> Path:
 def _images(root: Path) -> Iterator[Path]:
     for folder in sorted([*root.glob("images_*/images"), root / "images"]):
         if folder.is_dir():
-            yield from sorted(folder.glob("*.png"))
+            yield from folder.glob("*.png")
 
 
 def _entries(table: Path) -> Iterator[tuple[int, Mapping[str, str]]]:

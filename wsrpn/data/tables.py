@@ -12,12 +12,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from wsrpn import files
 from wsrpn.errors import InputError, nearest
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# Absolute on Unix or Windows, a drive letter, or a step upwards.
+_LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 _FORMULA = re.compile(r"^'*\s*[=+\-@\t\r]")
 _ESCAPED = re.compile(r"^'+\s*[=+\-@\t\r]")
 csv.field_size_limit(1 << 24)  # a long report is no fault; 16 MB in one cell is
@@ -176,9 +178,7 @@ def inside(root: Path, relative: str, *, where: str) -> Path:
     """
     if not relative or "\0" in relative:
         raise InputError(f"{where}: the path {relative!r} is not a file name.")
-    windows = PureWindowsPath(relative)
-    parts = {*PurePosixPath(relative).parts, *windows.parts}
-    if relative.startswith(("/", "\\")) or windows.drive or ".." in parts:
+    if _LEAVES.search(relative):
         raise InputError(
             f"{where}: '{relative}' leaves the folder {root}; paths are relative to it."
         )
@@ -189,14 +189,16 @@ def inside(root: Path, relative: str, *, where: str) -> Path:
 
 
 def _stays(path: Path, root: Path) -> bool:
-    # A whole resolve() per image takes seconds on 100,000 rows; folders repeat, so theirs is kept.
-    folder, home = _resolved(str(path.parent)), _resolved(str(root))
-    real = folder / path.name
-    if os.path.islink(real):  # noqa: PTH114 - called once per image, and twice as fast
-        real = real.resolve()
-    return real.is_relative_to(home)
+    folder, name = os.path.split(path)
+    real, below = _resolved(folder, str(root))
+    file = f"{real}/{name}"
+    if os.path.islink(file):  # noqa: PTH114 - a Path per image would take most of the time
+        return Path(file).resolve().is_relative_to(root.resolve())
+    return below
 
 
-@functools.lru_cache(maxsize=4096)
-def _resolved(folder: str) -> Path:
-    return Path(folder).resolve()
+@functools.lru_cache(maxsize=4096)  # images are many and their folders few
+def _resolved(folder: str, root: str) -> tuple[str, bool]:
+    """Where a folder really is, and whether that is inside the root."""
+    real = Path(folder).resolve()
+    return str(real), real.is_relative_to(Path(root).resolve())

@@ -26,14 +26,15 @@ def paper_bce_loss(
     Args:
         terms: image-level probabilities of both branches.
         labels: 1, 0 or nan; unknown ones are left out, and an image with an unknown label has an
-            unknown "no finding" unless some finding is present.
+            unknown "no finding" unless some finding is present. An image without any known label
+            has no part in it.
         patch: weight of the patch branch.
         roi: weight of the ROI branch.
     """
     present = (labels == 1).any(1)
     none = torch.where(present, 0.0, labels.sum(1) * 0.0 + 1.0)
     target = torch.cat((labels, torch.ones_like(none)[:, None], none[:, None]), 1)
-    known = ~target.isnan()
+    known = ~target.isnan() & ~labels.isnan().all(1, keepdim=True)
     target = target.nan_to_num(0.0)
     count = known.sum(0)
     positive = (target * known).sum(0)

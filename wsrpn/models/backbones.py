@@ -209,7 +209,11 @@ class _Blocks(nn.Module):
 
 @backbones.register("tiny")
 class Tiny(Backbone):
-    """Five strided 3 × 3 convolutions, 96 channels: for tests, the demo and small phantoms."""
+    """Five strided 3 × 3 convolutions, 96 channels: for tests, the demo and small phantoms.
+
+    Its norms are over groups of channels, so an image's features do not depend on its batch, and two
+    processes learn what one would.
+    """
 
     channels = 96
 
@@ -222,8 +226,8 @@ class Tiny(Backbone):
             stride = 1 if last and grid == 14 else 2
             layers.append(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False))
             if not last:
-                layers += [nn.BatchNorm2d(after), nn.ReLU()]
+                layers += [nn.GroupNorm(8, after), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.tail = nn.Sequential(nn.BatchNorm2d(self.channels), nn.ReLU())
+        self.tail = nn.Sequential(nn.GroupNorm(8, self.channels), nn.ReLU())
         if weights != "none":
             weight_files.load(self, weights)

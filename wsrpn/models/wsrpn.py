@@ -132,9 +132,9 @@ class Wsrpn(nn.Module):
         self.backbone = backbones.make(backbone, grid=grid, weights=weights)
         self.position, self.sharpness, self.detach = position, sharpness, detach
         self.sigma_scale, self.beta, self.answer = sigma_scale, beta, answer
-        self.project = nn.Sequential(
-            nn.BatchNorm2d(self.backbone.channels), nn.Conv2d(self.backbone.channels, width, 1)
-        )
+        channels = self.backbone.channels
+        # Over groups of channels, not over the batch: several processes learn what one would.
+        self.project = nn.Sequential(nn.GroupNorm(32, channels), nn.Conv2d(channels, width, 1))
         self.patch_classifier = classifier(width, classes, dropout)
         self.attention = QueryAttention(width, queries=regions, heads=heads, dropout=dropout)
         self.box_head = BoxHead(width, anchor=anchor, size=size, spread=spread)

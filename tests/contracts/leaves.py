@@ -1,0 +1,80 @@
+"""Inputs of any loss: free numbers, and the `ModelOutput` and `Batch` that follow from them.
+
+The numbers are the leaves that gradients are taken at; probabilities and boxes are made from them, so
+every value is one that a model could give. A new part of `ModelOutput` gets a line in both functions.
+"""
+
+import torch
+from torch import Tensor
+
+from wsrpn import gaussian
+from wsrpn.types import Batch, ModelOutput, PaperTerms, Regions
+
+B, K, R, GRID, D = 5, 3, 4, (3, 4), 6
+NAN = float("nan")
+LABELS = torch.tensor(
+    [[1.0, 0, 0], [0.0, NAN, 1], [NAN, NAN, NAN], [0.0, 0, 0], [1.0, 1, NAN]]
+)  # the third image is wholly unknown
+
+
+def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
+    """Random numbers of any sign."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = {
+        "logits": (B, K),
+        "maps": (B, K, *GRID),
+        "patch_logits": (B, K),
+        "roi_logits": (B, K),
+        "region_logits": (B, R, K),
+        "region_places": (B, R, 4),
+        "cells": (B, K + 1, *GRID),
+        "patch_bag": (B, K + 2),
+        "roi_bag": (B, K + 2),
+        "region_probs": (B, R, K + 1),
+        "patch_features": (B, K, D),
+        "roi_features": (B, K, D),
+    }
+    return {k: torch.randn(s, generator=random) * scale for k, s in shapes.items()}
+
+
+def output(at: dict[str, Tensor]) -> ModelOutput:
+    """What a model gives, from the numbers."""
+    boxes = at["region_places"].float().clamp(-3, 3).sigmoid()
+    means, sigmas = boxes[..., :2], boxes[..., 2:] / 2 + 0.05
+    log_x, log_y = gaussian.log_maps(means, sigmas, GRID)
+    return ModelOutput(
+        logits=at["logits"],
+        maps=at["maps"],
+        patch_logits=at["patch_logits"],
+        roi_logits=at["roi_logits"],
+        regions=Regions(boxes, means, sigmas, at["region_logits"], log_x, log_y),
+        paper=PaperTerms(
+            cells=at["cells"].float().sigmoid(),
+            patch_bag=at["patch_bag"].float().sigmoid(),
+            roi_bag=at["roi_bag"].float().sigmoid(),
+            regions=at["region_probs"].float().sigmoid(),
+            kernels=gaussian.peak_scaled(log_x, log_y),
+            patch_features=at["patch_features"],
+            roi_features=at["roi_features"],
+        ),
+    )
+
+
+def batch(labels: Tensor = LABELS) -> Batch:
+    """What the loader gives, with these labels."""
+    count = len(labels)
+    return Batch(
+        ids=tuple(f"{i}.png" for i in range(count)),
+        images=torch.zeros(count, 1, 8, 8),
+        labels=labels,
+        sizes_px=torch.full((count, 2), 8),
+    )
+
+
+def of_class(name: str, value: Tensor, image: int, label: int) -> Tensor | None:
+    """The numbers of one class of one image, or None where a leaf has no classes."""
+    if name in {"region_places"}:
+        return None
+    if name in {"region_logits", "region_probs"}:
+        return value[image, :, label]
+    return value[image, label]
