@@ -26,25 +26,27 @@ def calibrate(
         bool,
         typer.Option("--cross-validate", help="Also give figures on patients held out in turn."),
     ] = False,
+    code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
     """Fit temperatures and operating points per class; eval and heatmap use them."""
     from wsrpn import calibrate as fitting
-    from wsrpn.errors import InputError, nearest
     from wsrpn.report.reliability import draw_reliability
+    from wsrpn.thresholds import check_objective
 
     from . import sources, tables
 
-    if method not in ("temperature", "platt"):
-        raise InputError(f"--method {method}: {nearest(method, ['temperature', 'platt'])}")
+    options.load_code(code)
+    chosen = options.choice("--method", method, ("temperature", "platt"))
+    check_objective(objective)  # before the model runs
     found = sources.answers(source, data=data, split=split, device=device, on_error=on_error)
     fitted = fitting.calibrate(
         found.predictions,
         found.dataset,
         objective=objective,
-        method=method,
+        method=chosen,
         boxes=boxes,
         cross_validate=cross_validate,
     )

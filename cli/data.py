@@ -17,6 +17,7 @@ def check(
     sheet: Annotated[
         Path | None, typer.Option(help="Also draw a contact sheet (.png) with boxes.")
     ] = None,
+    code: options.Code = None,
     json: options.Json = False,
 ) -> None:
     """Count images, labels and boxes; find missing files, leaks, duplicates and odd boxes."""
@@ -24,6 +25,7 @@ def check(
     from wsrpn.data import base
     from wsrpn.data import check as checking
 
+    options.load_code(code)
     dataset = base.load(DataConfig(source=data))
     with options.progress("check", len(dataset)) as bar:
         found = checking.check(dataset, progress=lambda done, total: bar.advance(done - bar.done))
@@ -34,7 +36,7 @@ def check(
         checking.contact_sheet(dataset, sheet)
         files["sheet"] = str(sheet)
         options.say(f"contact sheet: {sheet}")
-    problems = checking.problems(found)
+    problems = found["problems"]
     if json:
         document = options.document("data check", files=files, warnings=problems)
         options.emit({**document, "check": found})

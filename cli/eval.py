@@ -28,8 +28,9 @@ def evaluate(
         str, typer.Option(help="all, or listed: only images that the predictions name.")
     ] = "all",
     bootstrap: Annotated[
-        int, typer.Option(help="Replicates behind the intervals; 0 for none.")
+        int, typer.Option(min=0, help="Replicates behind the intervals; 0 for none.")
     ] = 1000,
+    code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
@@ -37,21 +38,22 @@ def evaluate(
     """Score predictions against the truth: figures with 95 % intervals over patients."""
     from wsrpn import evaluate as evaluation
     from wsrpn import files
-    from wsrpn.errors import InputError, RequirementError, nearest
+    from wsrpn.errors import RequirementError
 
     from . import sources, tables
 
-    if images not in ("all", "listed"):
-        raise InputError(f"--images {images}: {nearest(images, ['all', 'listed'])}")
+    options.load_code(code)
+    evaluation.check_form(require or [])  # before the model runs
+    fitted = sources.calibration(source, calibration)
     found = sources.answers(
         source, data=data, split=split, device=device, on_error=on_error, out=out
     )
     report = evaluation.evaluate(
         found.predictions,
         found.dataset,
-        calibration=sources.calibration(source, calibration),
+        calibration=fitted,
         bootstrap=bootstrap,
-        images=images,
+        images=options.choice("--images", images, ("all", "listed")),
         by=by,
     )
     unmet = evaluation.check_requirements(report, require or [])

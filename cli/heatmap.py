@@ -9,10 +9,8 @@ from . import options
 
 
 def heatmap(
-    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    images: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE…", help="Images or folders of images.")
-    ] = None,
+    run: options.Run,
+    images: options.Files = None,
     data: options.Data = "",
     split: options.Split = "test",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("heatmaps"),
@@ -20,8 +18,12 @@ def heatmap(
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Only this class; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many images; 0 for all.")] = 0,
-    format: Annotated[str, typer.Option("--format", help="png or pdf.")] = "png",
+    limit: Annotated[
+        int,
+        typer.Option(min=0, help="At most so many images, those with boxes first; 0 for all."),
+    ] = 0,
+    format: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
+    code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
@@ -33,6 +35,7 @@ def heatmap(
 
     from . import sources
 
+    options.load_code(code)
     sources.check(split, on_error)
     opened = open_run(run, device=device)
     if images:

@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -33,7 +33,22 @@ CalibrationFile = Annotated[
 OnError = Annotated[str, typer.Option(help="stop or skip at an image that cannot be read.")]
 Source = Annotated[
     Path,
-    typer.Argument(help="Run folder, or predictions (.json, .csv, .csv.gz).", show_default=False),
+    typer.Argument(
+        metavar="RUN|PREDICTIONS",
+        help="Run folder, or predictions (.json, .csv, .csv.gz).",
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder of `wsrpn train`.", show_default=False)
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE…", help="Images, or folders of images.", show_default=False),
+]
+Code = Annotated[
+    list[Path] | None,
+    typer.Option(help="A Python file that registers parts of your own; may be repeated."),
 ]
 
 
@@ -108,16 +123,51 @@ def progress(description: str, total: int | None) -> Any:
     return Bar(description, total)
 
 
-def load_code(paths: list[Path]) -> None:
-    """Import Python files that register parts of the user's own."""
-    import runpy
+def choice(option: str, value: str, known: Iterable[str]) -> Any:
+    """The value, if it is one of the known ones.
+
+    Raises:
+        InputError: names the choices.
+    """
+    from wsrpn.errors import InputError, nearest
+
+    if value not in known:
+        raise InputError(f"{option} {value}: no such choice. {nearest(value, known)}")
+    return value
+
+
+def load_code(paths: list[Path] | None) -> None:
+    """Import Python files that register parts of the user's own, each once per process.
+
+    Raises:
+        InputError: no such file, or it fails, with the line of it.
+    """
+    import hashlib
+    import importlib.util
+    import traceback
 
     from wsrpn.errors import InputError
 
-    for path in paths:
+    for path in paths or []:
         if not path.is_file():
             raise InputError(f"--code {path}: no such file.")
-        runpy.run_path(str(path))
+        # In sys.modules, so that annotations of its classes can be looked up there.
+        name = f"wsrpn_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if name in sys.modules:
+            continue
+        if spec is None or spec.loader is None:
+            raise InputError(f"--code {path}: a Python file (.py) was expected.")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            if debug():
+                raise
+            own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+            line = f":{own[-1].lineno}" if own else ""
+            raise InputError(f"--code {path}{line}: {type(error).__name__}: {error}") from None
 
 
 def document(

@@ -9,16 +9,15 @@ from . import options
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    images: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE…", help="Images or folders of images.")
-    ] = None,
+    run: options.Run,
+    images: options.Files = None,
     data: options.Data = "",
     split: options.Split = "all",
     out: Annotated[Path, typer.Option(help="predictions.json (COCO) or .csv.")] = Path(
         "predictions.json"
     ),
     calibration: options.CalibrationFile = None,
+    code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
@@ -32,7 +31,9 @@ def predict(
 
     from . import sources
 
+    options.load_code(code)
     sources.check(split, on_error)
+    prediction_files.check_suffix(out)  # before the model runs
     if bool(images) == bool(data):
         raise InputError("predict: name image files or pass --data, one of the two.")
     opened = open_run(run, device=device)

@@ -70,12 +70,8 @@ def check(split: str, on_error: str) -> None:
     Raises:
         InputError: names the choices.
     """
-    from wsrpn.errors import InputError, nearest
-
-    if split not in SPLITS:
-        raise InputError(f"--split {split}: {nearest(split, SPLITS)}")
-    if on_error not in {"stop", "skip"}:
-        raise InputError(f"--on-error {on_error}: {nearest(on_error, ['stop', 'skip'])}")
+    options.choice("--split", split, SPLITS)
+    options.choice("--on-error", on_error, ("stop", "skip"))
 
 
 def load(data: str, split: str) -> "Dataset":
@@ -141,7 +137,8 @@ def predict(run: "TrainedRun", dataset: "Dataset", *, on_error: str, file: Path)
     for name, reason in made.failed.items():
         options.say(f"skipped {name}: {reason}")
     prediction_files.write(made, file)
-    return made
+    # What is on disk is what is scored, so that a second look gives the same figures to the bit.
+    return prediction_files.read(file, dataset)
 
 
 def matches(found: object, wanted: dict[str, object]) -> bool:

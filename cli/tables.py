@@ -46,13 +46,15 @@ def show(report: "Report", names: tuple[str, ...] = FIRST) -> None:
 
 
 def calibration_report(fitted: "Calibration", files: dict[str, str]) -> "Report":
-    """Errors of the calibrated scores, and of the raw ones as `…_before`, as the one document."""
+    """Figures of calibrated scores, of raw ones (`…_before`), of held-out images (`…_held_out`)."""
     from wsrpn import __version__
     from wsrpn.types import Report
 
     def named(name: str) -> "dict[str, Figure]":
-        before = {f"{key}_before": f for key, f in fitted.before.get(name, {}).items()}
-        return {**fitted.after.get(name, {}), **before}
+        found = dict(fitted.after.get(name, {}))
+        for when, group in (("before", fitted.before), ("held_out", fitted.cross_validated)):
+            found |= {f"{key}_{when}": figure for key, figure in group.get(name, {}).items()}
+        return found
 
     return Report(
         command="calibrate",
@@ -78,25 +80,25 @@ def interval(figure: "Figure") -> str:
 
 def show_calibration(fitted: "Calibration") -> None:
     """Temperature, threshold and errors before and after, per class."""
+    stages = {"before": fitted.before, "after": fitted.after}
+    if fitted.cross_validated:
+        stages["held out"] = fitted.cross_validated
+    figures = (("ECE", "ece"), ("Brier", "brier"), ("F1", "f1"))
     console = Console(stderr=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
     for name in (
-        "class",
         "temperature",
         "threshold",
-        "ECE before",
-        "after",
-        "Brier before",
-        "after",
+        *(f"{word} {stage}" for word, _ in figures for stage in stages),
     ):
-        table.add_column(name, justify="left" if name == "class" else "right")
+        table.add_column(name, justify="right")
     for index, name in enumerate(fitted.classes):
-        before, after = fitted.before.get(name, {}), fitted.after.get(name, {})
         table.add_row(
             name,
             f"{fitted.temperature[index]:.3f}",
             f"{fitted.threshold[index]:.3f}",
-            *(number(part.get(key)) for key in ("ece", "brier") for part in (before, after)),
+            *(number(s.get(name, {}).get(key)) for _, key in figures for s in stages.values()),
         )
     console.print(table)
     for warning in fitted.warnings:

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="Preset, or a config of your own (.yaml).")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET|CONFIG.yaml",
+            help="A preset (`wsrpn doctor` lists them), or a config of your own.",
+            show_default=False,
+        ),
+    ],
     data: options.Data = "",
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/last"),
     change: options.Set = None,
@@ -23,10 +30,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Same as --set train.epochs=N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
     device: options.Device = "auto",
-    code: Annotated[
-        list[Path] | None,
-        typer.Option(help="A Python file that registers parts of your own; may be repeated."),
-    ] = None,
+    code: options.Code = None,
     show_config: Annotated[
         bool,
         typer.Option("--show-config", help="Print the config, all defaults filled in, and stop."),
@@ -42,7 +46,7 @@ def train(
     changes += [f"data.source={data}"] if data else []
     changes += [f"train.epochs={epochs}"] if epochs is not None else []
     changes += [f"train.seed={seed}"] if seed is not None else []
-    options.load_code(code or [])
+    options.load_code(code)
     chosen = run.complete(configs.load(config, changes))
     if show_config:
         typer.echo(configs.dump(chosen), nl=False)

@@ -25,7 +25,7 @@ from wsrpn.errors import InputError
 
 SCHEMA = 1
 KEEP = 2  # generations: the newest may be damaged by the disk, the one before it then serves
-_NAME = re.compile(r"(last|best)-(\d+)\.json")
+_NAME = re.compile(r"(last|best)-\d+\.json")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def save(folder: Path, kind: str, checkpoint: Checkpoint) -> Path:
         "schema": SCHEMA, "kind": kind, "step": checkpoint.step, "sha256": digest, **checkpoint.state,
     }  # fmt: skip
     files.write_json(folder / f"{name}.json", {**state, "state_sha256": state_digest(state)})
-    _prune(folder, kind, keep=KEEP if kind == "last" else 1)
+    _prune(folder, kind, step=checkpoint.step, keep=KEEP if kind == "last" else 1)
     return path
 
 
@@ -73,8 +73,12 @@ def state_digest(state: Mapping[str, Any]) -> str:
 
 def candidates(folder: Path, kind: str) -> list[Path]:
     """The JSON files of a kind, newest first."""
-    found = [(int(m.group(2)), p) for p in folder.glob("*.json") if (m := _NAME.fullmatch(p.name))]
-    return [p for _, p in sorted(found, reverse=True) if p.name.startswith(kind)]
+    found = [path for path in folder.glob(f"{kind}-*.json") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])
 
 
 def load(folder: Path, kind: str) -> Checkpoint:
@@ -93,10 +97,12 @@ def load(folder: Path, kind: str) -> Checkpoint:
         if damaged:
             warnings.warn(f"{'; '.join(damaged)}; going on from {path.name} instead", stacklevel=2)
         return checkpoint
-    reason = f" ({'; '.join(damaged)})" if damaged else ""
-    raise InputError(
-        f"{folder}: no usable '{kind}' checkpoint{reason}. Was a training started here?"
-    )
+    if damaged:
+        raise InputError(
+            f"{folder}: no usable '{kind}' checkpoint ({'; '.join(damaged)}). Put a whole copy back, "
+            "or train again."
+        )
+    raise InputError(f"{folder}: no usable '{kind}' checkpoint. Was a training started here?")
 
 
 def read(path: Path) -> Checkpoint:
@@ -127,9 +133,14 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(state["step"], tensors, state)
 
 
-def _prune(folder: Path, kind: str, *, keep: int) -> None:
-    """Remove old generations; the JSON goes first, so that no checkpoint is ever half there."""
-    for path in candidates(folder, kind)[keep:]:
+def _prune(folder: Path, kind: str, *, step: int, keep: int) -> None:
+    """Remove old generations, and later ones, which a resume has left behind it.
+
+    The JSON goes first, so that no checkpoint is ever half there.
+    """
+    found = candidates(folder, kind)
+    later = [path for path in found if _step(path) > step]
+    for path in later + found[len(later) + keep :]:
         path.unlink(missing_ok=True)
         path.with_suffix(".safetensors").unlink(missing_ok=True)
 
@@ -171,11 +182,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         state.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if value.shape == parameter.shape:
+                # Fused AdamW walks through memory: a moment laid out otherwise than its weight
+                # would be added to other elements, without an error.
+                values[key] = torch.empty_like(parameter).copy_(value)
 
 
 def steps(folder: Path) -> Iterator[int]:
     """Steps of the `last` checkpoints, newest first."""
-    for path in candidates(folder, "last"):
-        match = _NAME.fullmatch(path.name)
-        if match:
-            yield int(match.group(2))
+    yield from map(_step, candidates(folder, "last"))

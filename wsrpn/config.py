@@ -33,6 +33,7 @@ class AugmentConfig:
         translate: largest shift as a share of the side.
         scale: largest relative change of size.
         flip: probability of a horizontal flip; 0, because a chest has a left and a right.
+        flip_swaps: pairs of classes that a flip turns into each other, for labels that name a side.
         brightness: largest relative change of brightness.
         contrast: largest relative change of contrast.
         gamma: largest change of the exponent's logarithm.
@@ -45,6 +46,7 @@ class AugmentConfig:
     translate: Share = 0.05
     scale: Share = 0.1
     flip: Share = 0.0
+    flip_swaps: tuple[tuple[str, str], ...] = ()
     brightness: Share = 0.2
     contrast: Share = 0.2
     gamma: NotNegative = 0.0
@@ -119,6 +121,7 @@ class TrainConfig:
         validate_every: epochs between validations.
         precision: `auto` takes bf16 where the processor has it.
         channels_last: `auto` takes it on CPU and with bf16 on GPU.
+        freeze_backbone: leave the backbone as its weights came, norms included; for few images.
         seed: of weights, data order, augmentation and dropout.
         workers: processes that decode images; 0 decodes in the main process.
         save_every: epochs between checkpoints.
@@ -139,6 +142,7 @@ class TrainConfig:
     validate_every: Count = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: Literal["auto", "yes", "no"] = "auto"
+    freeze_backbone: bool = False
     seed: int = 0
     workers: Annotated[int, Ge(0)] = 0
     save_every: Count = 1
@@ -158,7 +162,7 @@ class InferenceConfig:
 
     __pydantic_config__ = _strict
     nms_iou: Share = 0.3
-    min_score: Share = 0.0
+    min_score: Share = 1e-4
     max_per_class: Count = 10
     map_thresholds: tuple[Share, ...] = (0.5,)
     map_components: Count = 1

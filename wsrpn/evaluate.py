@@ -126,7 +126,26 @@ def check_requirements(report: Report, requirements: Sequence[str]) -> list[str]
     return unmet
 
 
+def check_form(requirements: Sequence[str]) -> None:
+    """Refuse requirements that cannot be read, before anything is computed.
+
+    Raises:
+        InputError: not of the form NAME>=NUMBER.
+    """
+    for text in requirements:
+        _parse(text)
+
+
 def _requirement(text: str, report: Report) -> tuple[str, Callable[[float, float], bool], float]:
+    name, holds, bound = _parse(text)
+    if name not in report.metrics:
+        raise InputError(
+            f"--require {text}: no figure is called '{name}'. {nearest(name, report.metrics)}"
+        )
+    return name, holds, bound
+
+
+def _parse(text: str) -> tuple[str, Callable[[float, float], bool], float]:
     parts = re.fullmatch(r"\s*([\w@.]+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
     try:
         bound = float(parts[3]) if parts else float("nan")
@@ -134,11 +153,6 @@ def _requirement(text: str, report: Report) -> tuple[str, Callable[[float, float
         parts = None
     if parts is None or bound != bound:
         raise InputError(f"--require {text}: write it as NAME>=NUMBER, for example ap@0.3>=0.1.")
-    if parts[1] not in report.metrics:
-        raise InputError(
-            f"--require {text}: no figure is called '{parts[1]}'. "
-            f"{nearest(parts[1], report.metrics)}"
-        )
     return parts[1], COMPARISONS[parts[2]], bound
 
 

@@ -18,6 +18,7 @@ from wsrpn.report import draw
 from wsrpn.types import Dataset, Detections, ModelOutput, Predictions, Record
 
 FORMATS = ("png", "pdf", "svg")
+SHEET = 60  # images on the contact sheet
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Drawn:
 
     Attributes:
         panels: image id → file.
-        sheet: contact sheet of all.
+        sheet: contact sheet of the first 60.
         failed: image id → reason.
     """
 
@@ -46,7 +47,7 @@ def heatmap(
     on_error: str = "stop",
     listen: Callable[[int], None] | None = None,
 ) -> Drawn:
-    """Draw a panel per image and a contact sheet of all.
+    """Draw a panel per image and a contact sheet of the first 60.
 
     Args:
         run: the trained model.
@@ -64,11 +65,12 @@ def heatmap(
     """
     show = _indices(run.classes, classes)
     if format not in FORMATS:
-        raise InputError(f"--format {format}: {nearest(format, FORMATS)}")
+        raise InputError(f"--format {format}: no such choice. {nearest(format, FORMATS)}")
     failed: dict[str, str] = {}
     records = {record.id: record for record in dataset.records}
     names = file_names(list(records), format)
-    pictures, panels = [], {}
+    pictures: list[draw.Picture] = []
+    panels: dict[str, Path] = {}
     skipped = failed if on_error == "skip" else None
     for batch, output in outputs(run, dataset, failed=skipped, batch=4):
         for index, raw in enumerate(detections(batch, output, run.config.inference)):
@@ -76,7 +78,8 @@ def heatmap(
             own = show if show is not None else None
             panels[raw.id] = out / names[raw.id]
             draw.save(draw.panel(picture, show=own), panels[raw.id])
-            pictures.append(picture)
+            if len(pictures) < SHEET:  # pictures are held in memory
+                pictures.append(picture)
             if listen:
                 listen(1)
     sheet = out / f"contact_sheet.{format}"

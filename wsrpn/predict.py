@@ -63,6 +63,8 @@ def open_run(folder: Path, *, device: str = "auto") -> TrainedRun:
     config = configs.load(folder / "config.yaml")
     facts = files.read_json(folder / "run.json", what="the facts of a run")
     saved = checkpoint.load(folder / "checkpoints", "best")
+    if not isinstance(facts, dict) or not isinstance(facts.get("classes"), list):
+        raise InputError(f"{folder / 'run.json'}: damaged, it has no list 'classes'; train again.")
     classes = tuple(facts["classes"])
     # The weights come from the checkpoint; the file they were initialised from may be gone.
     model = model_parts.build({**config.model, "weights": "none"}, classes=len(classes))

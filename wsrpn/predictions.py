@@ -32,11 +32,20 @@ def write(predictions: Predictions, path: Path) -> str:
     Raises:
         InputError: another suffix.
     """
+    check_suffix(path)
     if path.suffix == ".csv":
         return files.write(path, _csv(predictions).encode("utf-8"))
-    if path.suffix == ".json":
-        return files.write_json(path, document(predictions))
-    raise InputError(f"{path}: predictions are written as .json or .csv.")
+    return files.write_json(path, document(predictions))
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a name that `write` would refuse, for whoever wants to know before the work is done.
+
+    Raises:
+        InputError: neither `.json` nor `.csv`.
+    """
+    if path.suffix not in {".json", ".csv"}:
+        raise InputError(f"{path}: predictions are written as .json or .csv.")
 
 
 def read(path: Path, dataset: Dataset | None = None) -> Predictions:

@@ -1,7 +1,7 @@
 """Inputs of any loss: free numbers, and the `ModelOutput` and `Batch` that follow from them.
 
-The numbers are the leaves that gradients are taken at; probabilities and boxes are made from them, so
-every value is one that a model could give. A new part of `ModelOutput` gets a line in both functions.
+The numbers are the leaves that gradients are taken at; probabilities and boxes are made from them,
+so every value is one that a model could give. A new part of `ModelOutput` gets a line in both.
 """
 
 import torch

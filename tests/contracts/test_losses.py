@@ -154,14 +154,16 @@ def test_inputs_are_left_as_they_were(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_loss_reads_is_what_its_parameters_take(name):
     values_read = read(name, leaves.output(leaves.leaves()), leaves.batch())
-    given = [p for p in inspect.signature(losses[name]).parameters.values() if p.kind != p.KEYWORD_ONLY]
+    given = [
+        p for p in inspect.signature(losses[name]).parameters.values() if p.kind != p.KEYWORD_ONLY
+    ]
     assert len(values_read) == len(given)
     assert losses[name].__doc__
 
 
 def test_the_objective_is_the_weighted_sum_of_the_means():
     at, weights = leaves.leaves(), {name: 0.5 + i for i, name in enumerate(NAMES)}
-    total, terms = Objective(dict.fromkeys(NAMES, {}))(
+    total, terms = Objective({name: {} for name in NAMES})(
         leaves.output(at), leaves.batch(), {**weights, NAMES[0]: 0.0}
     )
     assert list(terms) == NAMES[1:], "a term of weight 0 is not computed"

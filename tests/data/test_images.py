@@ -131,7 +131,7 @@ FAULTS = {
     "two pages": (
         "a.tif",
         _saved(Image.fromarray(GREY), "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
-        "2 frames, one expected. Pass frame=0 to read the first.",
+        "2 frames, one expected. Save the one that is meant as a file.",
     ),
 }  # fmt: skip
 

@@ -104,7 +104,9 @@ def test_the_gradient_of_noisy_or_equals_its_closed_form(values):
     assert_close(ours[0, :, 0].double(), z.sigmoid() / present, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("values", [[100.0] * 10, [-100.0] * 10, [100.0] + [-100.0] * 9, [-1e4, 1e4]])
+@pytest.mark.parametrize(
+    "values", [[100.0] * 10, [-100.0] * 10, [100.0] + [-100.0] * 9, [-1e4, 1e4]]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_noisy_or_is_finite_with_finite_gradients_at_the_ends(values, dtype, label):
@@ -114,7 +116,9 @@ def test_noisy_or_is_finite_with_finite_gradients_at_the_ends(values, dtype, lab
     assert loss.isfinite()
     assert logits.grad.isfinite().all()
     wrong = (max(values) > 0) != (label == 1)
-    assert bool(logits.grad.abs().max() > 0.05) == wrong, "no dead gradient where the answer is wrong"
+    assert bool(logits.grad.abs().max() > 0.05) == wrong, (
+        "no dead gradient where the answer is wrong"
+    )
 
 
 def test_noisy_or_is_smooth_where_its_branches_meet():

@@ -117,7 +117,7 @@ def test_a_tiny_gaussian_between_cells_does_not_collapse_where_an_epsilon_would(
     mean = torch.tensor([3 / 7 + 1e-3, 3 / 7 + 1e-3], requires_grad=True)
     sigma = torch.tensor(0.005, requires_grad=True)
     log_x, log_y = gaussian.log_maps(mean, sigma.expand(2), (7, 7))
-    assert float(gaussian.maps(log_x, log_y).sum()) == pytest.approx(1.0, abs=1e-5)
+    assert gaussian.maps(log_x, log_y).sum().item() == pytest.approx(1.0, abs=1e-5)
     ours = torch.autograd.grad(gaussian.entropy(log_x, log_y), (mean, sigma))
     assert all(bool(g.isfinite().all()) and float(g.abs().max()) > 1 for g in ours)
 

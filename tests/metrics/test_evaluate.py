@@ -95,6 +95,34 @@ def test_intervals_of_a_mean_have_the_width_that_theory_gives():
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_of_a_calibration_error_holds_its_value(seed):
+    # Resampling adds noise, and noise only ever raises this figure.
+    report = evaluate(*world(seed, 80), bootstrap=200)
+    for figure in (report.metrics["ece"], report.per_class["Mass"]["ece"]):
+        assert 0 <= figure.low < figure.value < figure.high <= 1
+
+
+def test_an_interval_moved_back_keeps_its_width_and_stops_at_the_lowest_possible_value():
+    drawn = np.linspace(0.3, 0.5, 101)
+    plain, moved = (intervals.figure(0.2, drawn, recentred_above=a) for a in (None, 0.0))
+    assert moved.high - moved.low == pytest.approx(plain.high - plain.low)
+    assert (moved.low + moved.high) / 2 == pytest.approx(0.2)
+    assert intervals.figure(0.05, drawn, recentred_above=0.0).low == 0
+
+
+def test_the_interval_of_a_difference_of_calibration_errors_may_reach_below_zero():
+    predictions, dataset = world(0, 80)
+    worse = dataclasses.replace(
+        predictions,
+        images=tuple(
+            dataclasses.replace(d, image_logits=d.image_logits * 3) for d in predictions.images
+        ),
+    )
+    figure = compare(predictions, worse, dataset, bootstrap=200).metrics["ece"]
+    assert figure.low < figure.value < 0 < figure.high
+
+
 def test_groups_have_their_own_figures():
     predictions, dataset = world()
     report = evaluate(predictions, dataset, bootstrap=5, by="source")

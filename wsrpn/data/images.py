@@ -12,6 +12,7 @@ What is decided here:
 """
 
 import io
+import threading
 import warnings
 from pathlib import Path
 
@@ -46,6 +47,35 @@ class ImageReadError(InputError):
         return cls(f"{path}: {reason}")
 
 
+class _Quiet:
+    """No warnings while any thread is inside.
+
+    `warnings.catch_warnings` alone is not for threads: the last one out would put back the silence
+    that another had found, and the program would never warn again.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
 def read(
     path: Path, *, max_pixels: int = MAX_PIXELS, frame: int | None = None
 ) -> Float[np.ndarray, "h w"]:
@@ -64,8 +94,7 @@ def read(
     """
     # The one place where every exception is caught: damaged files raise more than ten kinds.
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet:
             _check_file(path)
             pixels = _decode(path, max_pixels, frame)
     except ImageReadError:
@@ -84,8 +113,7 @@ def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         ImageReadError: as `read`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet:
             _check_file(path)
             if is_dicom(path):
                 from wsrpn.data import dicom
@@ -130,7 +158,7 @@ def check_frames(path: Path, frames: int, frame: int | None) -> int:
     """
     if frame is None and frames > 1:
         raise ImageReadError.of(
-            path, f"{frames} frames, one expected. Pass frame=0 to read the first."
+            path, f"{frames} frames, one expected. Save the one that is meant as a file."
         )
     if frame is not None and not 0 <= frame < frames:
         raise ImageReadError.of(path, f"no frame {frame}; the file has {frames}.")

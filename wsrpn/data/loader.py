@@ -69,6 +69,7 @@ class ImageDataset(torch_data.Dataset[Sample]):
         self.size = size
         self.augment = augment
         self.seed = seed
+        self.swaps = swap_indices(augment, dataset.classes)
         self.masks = masks
         self.pixels = Pixels(
             dataset.records, size, kind=cache, folder=folder, max_pixels=max_pixels
@@ -82,7 +83,8 @@ class ImageDataset(torch_data.Dataset[Sample]):
         sample = self._sample(index)
         if epoch is None or self.augment is None:
             return sample
-        return augment(sample, self.augment, generator_of(self.seed, epoch, index))
+        generator = generator_of(self.seed, epoch, index)
+        return augment(sample, self.augment, generator, swaps=self.swaps)
 
     def _sample(self, index: int) -> Sample:
         record = self.dataset.records[index]
@@ -125,6 +127,23 @@ class ImageDataset(torch_data.Dataset[Sample]):
         """The data set without the images in `failed`."""
         failed = self.failed
         return self.dataset.where(lambda record: record.id not in failed)
+
+
+def swap_indices(
+    augment: AugmentConfig | None, classes: Sequence[str]
+) -> tuple[tuple[int, int], ...]:
+    """`augment.flip_swaps` as indices.
+
+    Raises:
+        InputError: a class that the data do not have.
+    """
+    pairs = augment.flip_swaps if augment else ()
+    for name in (name for pair in pairs for name in pair):
+        if name not in classes:
+            raise InputError(
+                f"data.augment.flip_swaps: no class '{name}'. {nearest(name, classes)}"
+            )
+    return tuple((classes.index(a), classes.index(b)) for a, b in pairs)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -211,7 +230,7 @@ class Batches:
         # The workers end here: the traceback of what is raised would keep them, and processes
         # forked later would inherit a half-closed loader.
         del arriving
-        raise ImageReadError(f"{failed[0].reason} To go on without it: data.on_error=skip.")
+        raise ImageReadError(f"{failed[0].reason} To go on without it: --on-error skip (in training data.on_error=skip).")
 
 
 def batches(

@@ -7,6 +7,7 @@ does not move the rotations.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,13 +35,20 @@ def resized(image: Float[Tensor, "c h w"], size: int) -> Float[Tensor, "c size s
     return scaled[0].clamp(0, 1)
 
 
-def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator) -> Sample:
+def augment(
+    sample: Sample,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    swaps: Sequence[tuple[int, int]] = (),
+) -> Sample:
     """A random variant of a sample; exactly the sample itself where all of `config` is zero.
 
     Args:
         sample: any size.
         config: largest changes.
         generator: source of all randomness.
+        swaps: pairs of classes that a flip turns into each other.
 
     Returns:
         Boxes are the bounding boxes of the moved corners, clipped to the image; what lies outside
@@ -58,6 +66,8 @@ def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator) -
         flip=flip < config.flip,
     )
     moved = move(sample, forward)
+    if flip < config.flip:
+        moved = swapped(moved, swaps)
     image = tone(
         moved.image,
         brightness=1 + (2 * bright - 1) * config.brightness,
@@ -69,6 +79,16 @@ def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator) -
     if config.noise > 0:
         image = (image + torch.randn(image.shape, generator=generator) * config.noise).clamp(0, 1)
     return dataclasses.replace(moved, image=image)
+
+
+def swapped(sample: Sample, swaps: Sequence[tuple[int, int]]) -> Sample:
+    """The sample with the two classes of each pair exchanged, in labels and boxes."""
+    order = torch.arange(len(sample.labels))
+    for a, b in swaps:
+        order[[a, b]] = order[[b, a]]
+    return dataclasses.replace(
+        sample, labels=sample.labels[order], box_labels=order[sample.box_labels]
+    )
 
 
 def affine(

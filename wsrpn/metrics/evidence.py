@@ -7,6 +7,7 @@ number of rows of weights per image. A row of ones is the data set, a row of 0 a
 and a row of whole numbers a bootstrap replicate, so nothing is matched twice.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -91,16 +92,21 @@ class Values:
     Attributes:
         total: the figure that goes by the metric's name.
         per_class: the same of each class, or None where classes have no part in it.
+        recentred_above: None, or the lowest possible value of a figure that resampling by itself
+            moves, so that its interval is moved back (see `wsrpn.metrics.intervals.figure`).
     """
 
     total: Float[np.ndarray, " r"]
     per_class: Float[np.ndarray, "r k"] | None = None
+    recentred_above: float | None = None
 
     def minus(self, other: "Values") -> "Values":
         """Differences row by row: paired, when both saw the same weights."""
+        plain = self.recentred_above is None and other.recentred_above is None
+        above = None if plain else -math.inf
         if self.per_class is None or other.per_class is None:
-            return Values(self.total - other.total)
-        return Values(self.total - other.total, self.per_class - other.per_class)
+            return Values(self.total - other.total, recentred_above=above)
+        return Values(self.total - other.total, self.per_class - other.per_class, above)
 
 
 class Metric(Protocol):

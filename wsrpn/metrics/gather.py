@@ -103,7 +103,11 @@ def _joined(
             f"{len(failed)} images failed when predicted and are left out: {_some(failed)}."
         )
     if not any(r.id in by_id for r in records):
-        raise InputError(f"None of the {len(dataset)} images of {dataset.name} has a prediction.")
+        here = _some([record.id for record in dataset.records])
+        raise InputError(
+            f"None of the {len(dataset)} images of {dataset.name} ({here}) has a prediction; the "
+            f"predictions are of {_some(sorted(by_id)) or 'no image'}."
+        )
     if missing and images == "all":
         lost = [r.id for r in dataset.records if r.id not in by_id and r.id not in set(failed)]
         raise InputError(

@@ -35,8 +35,18 @@ def draws(
         yield generator.multinomial(len(names), chance, size=many)[:, owner].astype(np.float64)
 
 
-def figure(value: float, drawn: Float[np.ndarray, " r"]) -> Figure:
+def figure(
+    value: float, drawn: Float[np.ndarray, " r"], *, recentred_above: float | None = None
+) -> Figure:
     """A value with its percentile interval; replicates in which it is undefined do not count.
+
+    Args:
+        value: on all images.
+        drawn: on replicates.
+        recentred_above: for a figure that resampling itself raises, such as a calibration error:
+            its lowest possible value. The interval is moved by the bootstrap's estimate of that
+            bias, mean replicate - value (Efron & Tibshirani, An introduction to the bootstrap,
+            1993, section 10.2), and cut there.
 
     Example:
         >>> figure(2.0, np.array([1.0, 2.0, 3.0, np.nan]))
@@ -46,4 +56,7 @@ def figure(value: float, drawn: Float[np.ndarray, " r"]) -> Figure:
     if np.isnan(value) or not len(known):
         return Figure.of(float(value))
     low, high = np.percentile(known, (2.5, 97.5))
+    if recentred_above is not None:
+        bias = known.mean() - value
+        low, high = max(low - bias, recentred_above), max(high - bias, recentred_above)
     return Figure.of(float(value), float(low), float(high))

@@ -59,20 +59,25 @@ def figures(
     value: Named, drawn: Named, classes: tuple[str, ...]
 ) -> tuple[dict[str, Figure], PerClass]:
     """Values and their replicates as figures, in total and per class."""
-    total = {n: intervals.figure(float(v.total[0]), drawn[n].total) for n, v in value.items()}
+    total = {
+        n: intervals.figure(float(v.total[0]), drawn[n].total, recentred_above=v.recentred_above)
+        for n, v in value.items()
+    }
     per_class: PerClass = {label: {} for label in classes}
     for name, values in value.items():
         rows = drawn[name].per_class
         if values.per_class is not None and rows is not None:
             for i, label in enumerate(classes):
                 one = float(values.per_class[0, i])
-                per_class[label][name] = intervals.figure(one, rows[:, i])
+                per_class[label][name] = intervals.figure(
+                    one, rows[:, i], recentred_above=values.recentred_above
+                )
     return total, per_class
 
 
 def _stacked(like: Values, parts: Sequence[Values]) -> Values:
     total = np.concatenate([like.total[:0], *(part.total for part in parts)])
     if like.per_class is None:
-        return Values(total)
+        return Values(total, recentred_above=like.recentred_above)
     rows = [part.per_class for part in parts if part.per_class is not None]
-    return Values(total, np.concatenate([like.per_class[:0], *rows]))
+    return Values(total, np.concatenate([like.per_class[:0], *rows]), like.recentred_above)

@@ -8,6 +8,11 @@ DenseNet-121).
 A grey image is not tripled: the first convolution's weights are summed over its input channels, which
 is the same function because all channels get one normalisation (0.505, 0.248: mean and standard
 deviation of chest X-rays in [0, 1], as in the original WSRPN).
+
+A cell sees where its centre is. A strided convolution with symmetric padding looks half a pixel to the
+upper left of where its output is drawn; over five of them that is 15.5 pixels at stride 32, half a cell,
+and every box inherits it (TensorFlow's padding errs as far to the lower right). Padding the last strided
+block the other way leaves half a pixel, costs nothing and keeps the weights.
 """
 
 from collections import OrderedDict
@@ -86,6 +91,33 @@ def grey_stem(conv: nn.Conv2d) -> nn.Conv2d:
     return stem
 
 
+class Leaning(nn.Module):
+    """A strided convolution that looks one pixel further right and down than symmetric padding does.
+
+    Args:
+        conv: with stride 2 and symmetric padding; its weights are kept.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        half = conv.kernel_size[0] // 2
+        self.pads = (half - 1, half + 1) * 2
+        self.conv = conv
+        conv.padding = (0, 0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The same number of cells as before."""
+        return self.conv(nn.functional.pad(features, self.pads))
+
+
+def lean(block: nn.Module) -> None:
+    """Put `Leaning` around every strided convolution in a block."""
+    for name, module in list(block.named_modules()):
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            parent, _, child = name.rpartition(".")
+            setattr(block.get_submodule(parent), child, Leaning(module))
+
+
 def _from_torchvision(name: str, weights: str) -> tuple[nn.Module, dict[str, float]]:
     """A torchvision model with its weights, and the normalisation that goes with them."""
     torchvision = compat.torchvision()
@@ -134,6 +166,7 @@ class ResNet(Backbone):
             for module in net.layer4[0].modules():
                 if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
                     module.stride = (1, 1)
+        lean((net.layer3 if grid == 14 else net.layer4)[0])
         self.body = nn.Sequential(
             OrderedDict(
                 conv1=grey_stem(net.conv1), bn1=net.bn1, relu=net.relu, maxpool=net.maxpool,
@@ -166,7 +199,7 @@ class EfficientNetLite0(Backbone):
     """
 
     channels = 1280
-    _last_stride = 11  # index of the block that goes from stride 16 to stride 32
+    _strided = (5, 11)  # blocks that go from stride 8 to 16 and from 16 to 32
 
     def __init__(self, *, grid: Grid, weights: str) -> None:
         super().__init__(mean=0.5, std=0.5)
@@ -186,10 +219,24 @@ class EfficientNetLite0(Backbone):
             weight_files.load(net, weights)
         stem = grey_stem(net._conv_stem)
         net._conv_stem.in_channels, net._conv_stem.weight = 1, stem.weight
+        to_16, to_32 = (net._blocks[index] for index in self._strided)
         if grid == 14:
-            net._blocks[self._last_stride]._depthwise_conv.stride = (1, 1)
+            to_32._depthwise_conv.stride = (1, 1)
+        last = to_16 if grid == 14 else to_32
+        # All others pad as TensorFlow does, with the odd pixel at the right; this one symmetrically.
+        last._depthwise_conv = symmetric(last._depthwise_conv)
         self.body = _Blocks(net)
         self.tail = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6())
+
+
+def symmetric(conv: nn.Conv2d) -> nn.Conv2d:
+    """A depthwise convolution with half its kernel as padding on every side, and the same weights."""
+    size, channels = conv.kernel_size[0], conv.in_channels
+    plain = nn.Conv2d(
+        channels, channels, size, conv.stride[0], padding=size // 2, groups=channels, bias=False
+    )
+    plain.weight = conv.weight
+    return plain
 
 
 class _Blocks(nn.Module):
@@ -224,7 +271,9 @@ class Tiny(Backbone):
         for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
             last = index == len(widths) - 2
             stride = 1 if last and grid == 14 else 2
-            layers.append(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False))
+            conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+            last_strided = index == len(widths) - (3 if grid == 14 else 2)
+            layers.append(Leaning(conv) if last_strided else conv)
             if not last:
                 layers += [nn.GroupNorm(8, after), nn.ReLU()]
         self.body = nn.Sequential(*layers)

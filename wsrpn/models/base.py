@@ -19,10 +19,23 @@ def build(model: Mapping[str, Any], *, classes: int) -> nn.Module:
         classes: number of classes.
 
     Raises:
-        InputError: unknown name, option or value.
+        InputError: unknown name, option or value, or options that do not go together.
     """
+    name = model["name"]
     options = {key: value for key, value in model.items() if key != "name"}
-    return models.build(model["name"], options, classes=classes)
+    given = models.options(name, options)
+    try:
+        return models[name](classes=classes, **given)
+    except InputError:
+        raise
+    # torch's modules refuse sizes that do not fit with any of these
+    except (ValueError, AssertionError, RuntimeError, ArithmeticError) as error:
+        usual = models.options(name)
+        told = ", ".join(f"{key}={value}" for key, value in given.items() if value != usual[key])
+        raise InputError(
+            f"model {name} cannot be built with {told or 'these options'} ({error}); "
+            "change one of them."
+        ) from error
 
 
 def filled(model: Mapping[str, Any]) -> dict[str, Any]:

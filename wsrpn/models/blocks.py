@@ -101,6 +101,20 @@ def grid_points(grid: tuple[int, int], *, like: Tensor) -> Float[Tensor, "m 2"]:
     return torch.stack((x, y), -1).flatten(0, 1)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm that survives features of a frozen backbone.
+
+    torch's CPU kernel (seen in 2.13) reads through a null pointer in the backward pass of a
+    channels-last input that needs no gradient; asking for that gradient costs little.
+    """
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The normalised features."""
+        if torch.is_grad_enabled() and not features.requires_grad:
+            features = features.detach().requires_grad_()
+        return super().forward(features)
+
+
 class Mlp(nn.Sequential):
     """Linear, ReLU, dropout, linear."""
 
@@ -137,16 +151,27 @@ class QueryAttention(nn.Module):
         self.value = nn.Linear(width, width)
 
     def forward(
-        self, cells: Float[Tensor, "b m d"]
+        self,
+        cells: Float[Tensor, "b m d"],
+        evidence: Float[Tensor, "b r m"] | None = None,
+        *,
+        content: float = 1.0,
     ) -> tuple[Float[Tensor, "b r d"], Float[Tensor, "b r m"]]:
-        """What each query found, and its attention over the cells (sums to 1)."""
+        """What each query found, and its attention over the cells (sums to 1).
+
+        Args:
+            cells: features.
+            evidence: added to the attention logits, from outside.
+            content: weight of what query and cell say to each other.
+        """
         cells = self.norm_cells(cells)
         tokens = self.queries.expand(len(cells), -1, -1)
         tokens = tokens + self.attend(self.norm_in(tokens), cells, cells, need_weights=False)[0]
         tokens = tokens + self.feed(self.norm_mid(tokens))
         asked = self.ask(self.norm_out(tokens))
         score = asked @ self.key(cells).transpose(1, 2) / math.sqrt(asked.shape[-1])
-        attention = score.float().softmax(-1)
+        score = content * score.float()
+        attention = (score if evidence is None else score + evidence).softmax(-1)
         return tokens + attention.to(tokens.dtype) @ self.value(cells), attention
 
 

@@ -6,6 +6,7 @@ torchvision models, old DenseNet keys (`norm.1` for `norm1`), CheXNet checkpoint
 channel and expects [-1024, 1024].
 """
 
+import pickle
 import re
 from pathlib import Path
 
@@ -77,6 +78,11 @@ def read(path: str) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: not a plain weights file; it is damaged, or holds Python objects, which are "
+            "never loaded. Save its state_dict as safetensors."
+        ) from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

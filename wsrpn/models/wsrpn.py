@@ -22,6 +22,7 @@ from wsrpn.models import backbones
 from wsrpn.models.base import models
 from wsrpn.models.blocks import (
     Anchor,
+    GroupNorm,
     Mlp,
     QueryAttention,
     grid_points,
@@ -31,6 +32,9 @@ from wsrpn.models.blocks import (
     sincos_positions,
 )
 from wsrpn.types import Batch, ModelOutput, Regions
+
+
+OFF = -20.0  # logit of a class that a region does not speak of: a probability of 2e-9
 
 
 class BoxHead(nn.Module):
@@ -72,8 +76,10 @@ class BoxHead(nn.Module):
             nearest = points[attention.argmax(-1)]
             centre = (nearest + raw[..., :2].sigmoid() - 0.5).clamp(0, 1)
             return torch.cat((centre, raw[..., 2:].sigmoid()), -1)
-        mean = attention @ points
-        spread = (attention @ points.square() - mean.square()).clamp_min(1e-6).sqrt()
+        # A variance is a small difference of large sums: in bf16 nothing would be left of it.
+        with torch.autocast(attention.device.type, enabled=False):
+            mean = attention @ points
+            spread = (attention @ points.square() - mean.square()).clamp_min(1e-6).sqrt()
         side = self.spread * spread * raw[..., 2:].tanh().exp()
         centre = mean + 0.5 * side * raw[..., :2].tanh()
         return torch.cat((centre.clamp(0, 1), side.clamp(0.02, 1)), -1)
@@ -101,6 +107,12 @@ class Wsrpn(nn.Module):
         sigma_scale: σ of a tied Gaussian over the side of its box; ½ is half the box.
         beta: exponent of the kernel.
         detach: stop the ROI branch's gradient before the cells, as the original does.
+        guide: how much the queries' attention follows the patch branch. Above 0, region j belongs to
+            class j mod k (there are at least k regions): it looks where the cells of that class score
+            above the image's mean, by `guide` per standard deviation, and its other classes are
+            switched off. 0 leaves the queries to themselves, as the original does, which needs tens
+            of thousands of images.
+        content: how much the attention follows what query and cell say to each other.
         prior: image-level probability at which both branches start.
         answer: which branch gives the image-level logits, or the mean of both.
     """
@@ -125,16 +137,21 @@ class Wsrpn(nn.Module):
         sigma_scale: float = 0.5,
         beta: float = 2.0,
         detach: bool = False,
+        guide: float = 1.0,
+        content: float = 0.3,
         prior: float = 0.3,
         answer: Literal["mean", "patch", "roi"] = "mean",
     ) -> None:
         super().__init__()
         self.backbone = backbones.make(backbone, grid=grid, weights=weights)
+        self.guide, self.content = guide, content
+        regions = max(regions, classes) if guide else regions
+        self.register_buffer("owner", torch.arange(regions) % classes, persistent=False)
         self.position, self.sharpness, self.detach = position, sharpness, detach
         self.sigma_scale, self.beta, self.answer = sigma_scale, beta, answer
         channels = self.backbone.channels
         # Over groups of channels, not over the batch: several processes learn what one would.
-        self.project = nn.Sequential(nn.GroupNorm(32, channels), nn.Conv2d(channels, width, 1))
+        self.project = nn.Sequential(GroupNorm(32, channels), nn.Conv2d(channels, width, 1))
         self.patch_classifier = classifier(width, classes, dropout)
         self.attention = QueryAttention(width, queries=regions, heads=heads, dropout=dropout)
         self.box_head = BoxHead(width, anchor=anchor, size=size, spread=spread)
@@ -142,14 +159,15 @@ class Wsrpn(nn.Module):
         self.values = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
         self.roi_classifier = classifier(width, classes, dropout)
         nn.init.constant_(self.patch_classifier[-1][-1].bias, math.log(prior / (1 - prior)))
-        nn.init.constant_(self.roi_classifier[-1][-1].bias, region_bias(prior, regions))
+        each = -(-regions // classes) if guide else regions  # regions that speak of one class
+        nn.init.constant_(self.roi_classifier[-1][-1].bias, region_bias(prior, each))
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Both answers, the cell maps and the regions."""
         cells = self.cells(batch.images)
         maps = self.patch_classifier(cells).permute(0, 3, 1, 2).float()
         patch_logits = log_sum_exp_pool(maps.flatten(2), sharpness=self.sharpness)
-        regions = self.propose(cells.detach() if self.detach else cells)
+        regions = self.propose(cells.detach() if self.detach else cells, maps)
         roi_logits = noisy_or(regions.logits)
         answers = {
             "patch": patch_logits,
@@ -165,15 +183,21 @@ class Wsrpn(nn.Module):
             return cells
         return cells + sincos_positions(cells.shape[-1], tuple(cells.shape[1:3]), like=cells)
 
-    def propose(self, cells: Float[Tensor, "b gh gw d"]) -> Regions:
+    def propose(
+        self, cells: Float[Tensor, "b gh gw d"], maps: Float[Tensor, "b k gh gw"]
+    ) -> Regions:
         """Boxes, Gaussians and class logits of the queries."""
         grid = (cells.shape[1], cells.shape[2])
-        queries, attention = self.attention(cells.flatten(1, 2))
+        evidence = self.guide * standardised(maps.detach())[:, self.owner] if self.guide else None
+        queries, attention = self.attention(cells.flatten(1, 2), evidence, content=self.content)
         boxes = self.box_head(queries, attention, grid_points(grid, like=attention))
         means, sigmas = self.gaussians(boxes, queries, grid)
         log_x, log_y = gaussian.log_maps(means, sigmas, grid, beta=self.beta)
         values = self.values(cells).permute(0, 3, 1, 2)
         logits = self.roi_classifier(gaussian.pool(log_x, log_y, values)).float()
+        if self.guide:
+            others = self.owner[:, None] != torch.arange(logits.shape[-1], device=logits.device)
+            logits = logits.masked_fill(others, OFF)
         return Regions(boxes, means, sigmas, logits, log_x, log_y)
 
     def gaussians(
@@ -187,6 +211,15 @@ class Wsrpn(nn.Module):
         means = (boxes[..., :2] + 0.5 * boxes[..., 2:] * raw[..., :2]).clamp(0, 1)
         sigmas = boxes[..., 2:] * self.sigma_scale * raw[..., 2:].exp()
         return means, torch.maximum(sigmas, floor)
+
+
+def standardised(maps: Float[Tensor, "b k gh gw"]) -> Float[Tensor, "b k m"]:
+    """Cells relative to their image and class, in standard deviations; a flat map stays near 0.
+
+    So the attention is equally sharp early in training, when logits are small, and late.
+    """
+    cells = maps.flatten(2)
+    return (cells - cells.mean(-1, keepdim=True)) / (cells.std(-1, keepdim=True) + 1)
 
 
 def classifier(width: int, classes: int, dropout: float) -> nn.Sequential:

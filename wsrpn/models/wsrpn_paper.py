@@ -142,7 +142,8 @@ class WsrpnPaper(nn.Module):
         # Forward the most attended cell, backward the attention itself.
         hard = nn.functional.one_hot(attention.argmax(-1), attention.shape[-1]).to(attention.dtype)
         chosen = hard + attention - attention.detach()
-        centre = chosen @ grid_points(grid, like=attention)
+        with torch.autocast(attention.device.type, enabled=False):
+            centre = chosen @ grid_points(grid, like=attention)
         raw = self.box(self.box_norm(queries) + chosen.to(queries.dtype) @ positions).float()
         means = (centre + raw[..., :2].sigmoid() - 0.5).clamp(0, 1)
         sides = raw[..., 2:].sigmoid().clamp_min(1e-3)

@@ -6,7 +6,7 @@
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,20 @@ class World:
         answer = torch.tensor(int(flag), device=self.device)
         dist.all_reduce(answer, dist.ReduceOp.MAX)
         return bool(answer)
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each value averaged over the processes, which all have the same names."""
+        if self.size == 1:
+            return dict(values)
+        together = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(together)
+        return dict(zip(values, (together / self.size).tolist(), strict=True))
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the buffers of the first: batch norms count on each its own images."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
 
     def barrier(self) -> None:
         """Wait for the others."""

@@ -50,15 +50,20 @@ def claimed(out: Path, here: World) -> Iterator[None]:
 
 
 def begin(out: Path, config: RunConfig, facts: Mapping[str, Any]) -> None:
-    """Write `config.yaml` and `run.json` of a new training.
+    """Write `run.json` and, last, `config.yaml`, whose being there says that a training has begun.
 
     Args:
         out: run folder.
         config: with all defaults filled in.
         facts: classes, data and whatever else a later reader needs.
     """
-    files.write(out / "config.yaml", configs.dump(config).encode())
     files.write_json(out / "run.json", dict(facts))
+    write_config(out, config)
+
+
+def write_config(out: Path, config: RunConfig) -> None:
+    """Write `config.yaml`."""
+    files.write(out / "config.yaml", configs.dump(config).encode())
 
 
 def environment(here: World) -> dict[str, Any]:

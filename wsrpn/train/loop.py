@@ -50,8 +50,8 @@ class Progress:
         steps_per_epoch: as it says.
         total: steps of the whole training.
         images: images of this step, over all processes.
-        loss: weighted sum.
-        terms: raw losses, unweighted.
+        loss: weighted sum, over all processes.
+        terms: raw losses, unweighted, over all processes.
         weights: of the losses at this step.
         rate: learning rate as a share of its peak.
         gradient: norm before clipping.
@@ -101,7 +101,7 @@ def learn(
     while state.step < total:
         epoch, start = divmod(state.step, steps_per_epoch)
         for batch in batches(epoch, start):
-            state.model.train()
+            set_training(state.model, frozen=config.train.freeze_backbone)
             torch.manual_seed(step_seed(config.train.seed, state.step, world.rank))
             weights = weights_at(config.phases, state.step / steps_per_epoch)
             rate = rate_at(config.train, state.step, total)
@@ -109,7 +109,7 @@ def learn(
             batch = batch.to(world.device, channels_last=last)
             with compute.autocast(dtype, world.device):
                 output = network(batch)
-                loss, terms = objective(output, batch, weights)
+            loss, terms = objective(output, batch, weights)  # in float32
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             gradient = _clip(state.model, config.train.clip)
@@ -118,17 +118,25 @@ def learn(
             state.optimizer.step()
             state.step += 1
             state.average.update(state.model, state.step)
+            mean = world.mean({"": loss.item(), **{k: term.item() for k, term in terms.items()}})
             yield Progress(
                 step=state.step,
                 steps_per_epoch=steps_per_epoch,
                 total=total,
                 images=len(batch.ids) * world.size,
-                loss=loss.item(),
-                terms={name: term.item() for name, term in terms.items()},
+                loss=mean.pop(""),
+                terms=mean,
                 weights=weights,
                 rate=rate,
                 gradient=gradient,
             )
+
+
+def set_training(model: nn.Module, *, frozen: bool) -> None:
+    """Training mode; a frozen backbone keeps its norms' statistics and drops nothing."""
+    model.train()
+    if frozen:
+        model.get_submodule("backbone").eval()
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -17,8 +17,9 @@ def weights_at(phases: Sequence[Phase], epoch: float) -> dict[str, float]:
         epoch: epochs done, with fractions.
 
     Example:
-        >>> early, late = Phase(weights={"a": 1.0}, until=2), Phase(weights={"a": 0.0, "b": 1.0}, ramp=2)
-        >>> weights_at([early, late], 1.99), weights_at([early, late], 3)
+        >>> early = Phase(weights={"a": 1.0}, until=2.0)
+        >>> late = Phase(weights={"a": 0.0, "b": 1.0}, ramp=2.0)
+        >>> weights_at([early, late], 1.99), weights_at([early, late], 3.0)
         ({'a': 1.0}, {'a': 0.5, 'b': 0.5})
     """
     start, before = 0.0, Phase(weights={})

@@ -27,7 +27,7 @@ from wsrpn.train.feed import feed
 from wsrpn.train.loop import Progress, State, learn
 from wsrpn.train.optimiser import Average, adamw
 from wsrpn.train.validate import better, validate
-from wsrpn.types import Dataset
+from wsrpn.types import SPLITS, Dataset
 
 Listener = Callable[[Progress, Mapping[str, float] | None], None]
 
@@ -108,6 +108,8 @@ class Run:
         self.val_feed = feed(dataset.split("val"), config, here, training=False, cache=cache)
         torch.manual_seed(config.train.seed)
         model = model_parts.build(config.model, classes=len(dataset.classes)).to(here.device)
+        if config.train.freeze_backbone:
+            model.get_submodule("backbone").requires_grad_(False)
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -140,8 +142,8 @@ class Run:
             )
         self.world.barrier()
         if self.world.main:
-            folder.begin(self.out, self.config, self.facts())
             splits.write(self.dataset, self.out / "splits.csv")
+            folder.begin(self.out, self.config, self.facts())
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` says."""
@@ -150,6 +152,7 @@ class Run:
             "data": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest(),
+                "splits": {name: self.dataset.split(name).digest() for name in SPLITS},
                 "train": len(self.feed.dataset),
                 "val": len(self.val_feed.dataset),
                 "notes": list(self.dataset.notes),
@@ -169,15 +172,12 @@ class Run:
         if self.world.main:
             checkpoint.tidy(self.checkpoints)
         self.world.barrier()
+        self._refuse_other_data()
+        if self.world.main:
+            folder.write_config(self.out, self.config)  # longer, or its data under another path
         if not checkpoint.candidates(self.checkpoints, "last"):
             return  # killed before the first checkpoint: the start is the state to go on from
         saved = checkpoint.load(self.checkpoints, "last")
-        facts = files.read_json(self.out / "run.json", what="the facts of a run")
-        if facts["data"]["digest"] != self.dataset.digest():
-            raise InputError(
-                f"{self.out}: the data set is not the one this run began with "
-                f"({facts['data']['name']}); resume with the same --data."
-            )
         now = folder.environment(self.world)
         for key in ("torch", "processor", "threads", "processes", "device"):
             if saved.state["environment"][key] != now[key]:
@@ -187,6 +187,19 @@ class Run:
                     stacklevel=2,
                 )
         self._restore(saved)
+
+    def _refuse_other_data(self) -> None:
+        facts, now = files.read_json(self.out / "run.json", what="the facts of a run"), self.facts()
+        for what, old, new in (
+            ("data set", facts["data"]["digest"], now["data"]["digest"]),
+            ("split of the data", facts["data"]["splits"], now["data"]["splits"]),
+            ("list of classes", facts["classes"], now["classes"]),
+        ):
+            if old != new:
+                raise InputError(
+                    f"{self.out}: the {what} is not the one this run began with "
+                    f"({facts['data']['name']}); resume with the same --data."
+                )
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         self.state.model.load_state_dict(checkpoint.below("model", saved.tensors))
@@ -198,6 +211,8 @@ class Run:
         history = saved.state["history"]
         self.rows, self.sums = history["rows"], history["sums"]
         self.best, self.best_epoch = history["best"], history["best_epoch"]
+        if self.world.main and self.rows:
+            folder.write_metrics(self.out, self.rows)  # a kill may have come before the last row
 
     def learn(self, listen: Listener | None, caught: signals.Caught) -> None:
         """Train to the end, or until patience runs out or a signal comes."""
@@ -246,8 +261,9 @@ class Run:
         last = now.step == now.total
         if now.epoch % train.validate_every == 0 or last:
             row |= validate(self.state, self.val_feed, self.config, self.world)
-            # Without validation images the last epoch is the best one.
-            value = row.get(f"val/{train.monitor}", -float(now.epoch))
+            # Without such a figure (no validation images) the last epoch is the best one.
+            later = -now.epoch if train.monitor == "loss" else now.epoch
+            value = row.get(f"val/{train.monitor}", float(later))
             if better(value, self.best, train.monitor):
                 self.best, self.best_epoch = value, now.epoch
                 self._save_best(now)

@@ -49,6 +49,7 @@ def answers(
     dtype = compute.precision(config.train.precision, here.device)
     last = compute.wants_channels_last(config.train.channels_last, here.device, dtype)
     model.eval()
+    here.share_buffers(model)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     try:
         for batch in feed():

@@ -1,0 +1,212 @@
+"""The config: its order of precedence, what it refuses and how it says so, and its round trip."""
+
+import dataclasses
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsrpn import config as configs
+from wsrpn import models
+from wsrpn.config import Phase, RunConfig, TrainConfig
+from wsrpn.errors import InputError
+from wsrpn.losses import Objective
+from wsrpn.train.run import complete
+
+
+def file(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_changes_lie_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    path = file(tmp_path, "train: {epochs: 5, lr: 3e-5}\ndata:\n  augment: {rotate: 2}\n")
+    run = configs.load(path, ["train.epochs=7", "data.augment.flip=0.5", "losses.image_bce={}"])
+    assert run.train.epochs == 7
+    assert run.train.lr == 3e-5, "YAML reads 3e-5 as text; the schema makes it a number"
+    assert run.data.augment.rotate == 2.0
+    assert run.data.augment.flip == 0.5
+    assert run.train.batch == TrainConfig().batch
+    assert run.losses == {"image_bce": {}}
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    assert configs.load(file(tmp_path, "# nothing\n")) == RunConfig()
+
+
+def test_a_later_change_wins(tmp_path):
+    path = file(tmp_path, "")
+    assert configs.load(path, ["train.seed=1", "train.seed=2"]).train.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: {epoch: 5}", "unknown key 'train.epoch'. Did you mean 'epochs'?"),
+        ("tain: {}", "unknown key 'tain'. Did you mean 'train'?"),
+        ("data: {augment: {rotat: 1}}", "unknown key 'data.augment.rotat'. Did you mean 'rotate'?"),
+        ("phases: [{weights: {a: 1}, untl: 3}]", "'phases.0.untl'. Did you mean 'until'?"),
+        ("train: {lr: fast}", "train.lr: Input should be a valid number"),
+        ("train: {lr: 0}", "train.lr: Input should be greater than 0 (got 0)"),
+        ("train: {lr: .nan}", "train.lr"),
+        ("train: {epochs: 2.5}", "train.epochs: Input should be a valid integer"),
+        ("train: {epochs: 0}", "train.epochs: Input should be greater than or equal to 1"),
+        ("train: {schedule: linear}", "'constant' or 'cosine'"),
+        ("data: {val_share: 1.5}", "less than or equal to 1"),
+        ("data: {size: 8}", "data.size"),
+        ("train: 5", "train"),
+        ("model: {backbone: tiny}", "model.name is missing"),
+        ("phases: []", "at least one phase"),
+        ("phases: [{weights: {a: 1}}, {weights: {a: 1}}]", "phases.0.until is missing"),
+        ("phases: [{weights: {a: 1}, until: 3}, {weights: {a: 1}, until: 3}]", "above 3"),
+        ("phases: [{weights: {a: -1}}]", "phases.0.weights.a"),
+        ("- a\n- b", "a config is a mapping"),
+        ("just words", "a config is a mapping"),
+        ("train: {epochs: 5", "line 1: not YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "not YAML"),
+        ("train: {\tepochs: [}", "not YAML"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_place_and_a_way_out(tmp_path, text, words):
+    path = file(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        configs.load(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("train.epochs", "write it as a.b=value"),
+        ("=5", "write it as a.b=value"),
+        ("train.epochs=[", "the value is not YAML"),
+        ("train.epochs.more=5", "'epochs' is a value and has no keys below it"),
+        ("train.epoch=5", "Did you mean 'epochs'?"),
+        ("phases.0.until=5", "phases"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(tmp_path, change, words):
+    path = file(tmp_path, "train: {epochs: 5}\nphases: [{weights: {image_bce: 1}}]")
+    with pytest.raises(InputError) as caught:
+        configs.load(path, [change])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_preset_say_what_there_is(tmp_path):
+    with pytest.raises(InputError, match=r"no such config file. Presets: .*cam"):
+        configs.load(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match=r"No preset is called 'camm'. Did you mean 'cam'\?"):
+        configs.load("camm")
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("data: {source: möglich}".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read as UTF-8"):
+        configs.load(path)
+
+
+@given(
+    epochs=st.integers(1, 999),
+    lr=st.floats(1e-8, 1),
+    classes=st.lists(st.text(min_size=1), unique=True, max_size=3),
+    until=st.floats(0.5, 9),
+    monitor=st.sampled_from(["auroc", "image_ap", "loss"]),
+)
+def test_what_is_written_reads_back_equal(tmp_path_factory, epochs, lr, classes, until, monitor):
+    run = configs.parse(
+        {
+            "train": {"epochs": epochs, "lr": lr, "monitor": monitor},
+            "data": {"classes": classes, "source": "nih:Röntgen bilder"},
+            "phases": [{"weights": {"a": 0.5}, "until": until}, {"weights": {"b": 1}, "ramp": 2}],
+            "losses": {"a": {"x": None, "y": [1, 2]}},
+        }
+    )
+    path = tmp_path_factory.mktemp("config") / "run.yaml"
+    path.write_text(configs.dump(run), "utf-8")
+    assert configs.load(path) == run
+    assert configs.parse(configs.document(run)) == run
+
+
+def test_the_written_config_names_every_field():
+    def fields(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: fields(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return None
+
+    def keys(tree):
+        return {k: keys(v) if isinstance(v, dict) and k not in {"model", "losses"} else None
+                for k, v in tree.items()}  # fmt: skip
+
+    assert keys(yaml.safe_load(configs.dump(RunConfig()))) == fields(RunConfig())
+
+
+@pytest.mark.parametrize("name", configs.presets())
+def test_every_preset_is_complete_and_builds_with_a_small_backbone(name):
+    run = complete(configs.load(name))
+    assert set(run.model) > {"name"}
+    used = {loss for phase in run.phases for loss in phase.weights}
+    assert set(run.losses) == used
+    assert models.build({**run.model, "backbone": "tiny", "weights": "none"}, classes=3)
+    Objective(run.losses)
+    assert complete(configs.parse(configs.document(run))) == run
+
+
+@pytest.mark.parametrize("name", configs.presets())
+def test_every_preset_begins_with_what_it_is(name):
+    assert configs.presets()[name].startswith("# ")
+
+
+def run_of(**changes):
+    base = {"model": {"name": "cam"}, "phases": [{"weights": {"image_bce": 1.0}}]}
+    return configs.parse({**base, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": {"name": "camm"}}, "No model is called 'camm'. Did you mean 'cam'?"),
+        ({"model": {"name": "cam", "grid": 9}}, "model cam: grid: Input should be 7 or 14"),
+        ({"model": {"name": "cam", "gird": 7}}, "unknown key 'gird'. Did you mean 'grid'?"),
+        ({"model": {"name": "cam", "classes": 7}}, "unknown key 'classes'"),
+        ({"losses": {"image_bce": {"pos": 1}}}, "loss image_bce: unknown key 'pos'"),
+        ({"losses": {"detection": {}}}, "no phase gives this loss a weight"),
+        ({"phases": [{"weights": {"image_bc": 1}}]}, "Did you mean 'image_bce'?"),
+        (
+            {"phases": [{"weights": {"cell_consistency": 1}}]},
+            "reads output.regions, which model 'cam' does not give. Models that give it: wsrpn",
+        ),
+    ],
+)
+def test_parts_that_do_not_exist_or_do_not_fit_are_refused_before_training(changes, words):
+    with pytest.raises(InputError) as caught:
+        complete(run_of(**changes))
+    assert words in str(caught.value)
+
+
+def test_a_phase_is_half_open_and_its_ramp_starts_from_the_one_before():
+    from wsrpn.train.phases import weights_at
+
+    phases = (
+        Phase(weights={"a": 1.0}, until=2.0, ramp=1.0),
+        Phase(weights={"a": 0.5, "b": 1.0}, until=4.0, ramp=1.0),
+        Phase(weights={"b": 2.0}),
+    )
+    expected = {
+        0.0: {"a": 0.0}, 0.5: {"a": 0.5}, 1.0: {"a": 1.0}, 1.999: {"a": 1.0},
+        2.0: {"a": 1.0, "b": 0.0}, 2.5: {"a": 0.75, "b": 0.5}, 3.0: {"a": 0.5, "b": 1.0},
+        3.999: {"a": 0.5, "b": 1.0}, 4.0: {"b": 2.0}, 100.0: {"b": 2.0},
+    }  # fmt: skip
+    for epoch, weights in expected.items():
+        assert weights_at(phases, epoch) == pytest.approx(weights), epoch
+
+
+def test_after_the_last_end_the_last_phase_stays():
+    from wsrpn.train.phases import weights_at
+
+    assert weights_at((Phase(weights={"a": 1.0}, until=2.0),), 5.0) == {"a": 1.0}
