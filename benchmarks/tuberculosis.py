@@ -1,15 +1,18 @@
-"""WSRPN against CAM and Grad-CAM on tuberculosis X-rays: one budget, three seeds, four command lines.
+"""WSRPN against CAM and Grad-CAM on tuberculosis X-rays: one budget, three seeds.
 
-    python benchmarks/tuberculosis.py DATA_FOLDER WORK_FOLDER [--study side-efficientnet …] [--seeds 3]
+    python benchmarks/tuberculosis.py DATA_FOLDER WORK_FOLDER [--study side-efficientnet …] [--seeds
+    3]
 
-DATA_FOLDER holds `tbx11k/side.csv` and `tb.csv`. Every run is `wsrpn train`, `calibrate`, `eval` and
-`heatmap` on the command line; finished runs are skipped, so an interrupted study goes on. The tables go
-to `docs/results/tuberculosis.md`: means over seeds, with 95 % intervals over patients (each bootstrap
-replicate draws the same patients for all seeds and methods, so differences are paired).
+DATA_FOLDER holds `tbx11k/side.csv` and `tb.csv`. Every run is `wsrpn train`, `calibrate`, `eval`
+and `heatmap` on the command line; finished runs are skipped, so an interrupted study goes on. The
+tables go to `docs/results/tuberculosis.md`: means over seeds, with 95 % intervals over patients
+(each bootstrap replicate draws the same patients for all seeds and methods, so differences are
+paired).
 
-Grad-CAM reads another map off the network that CAM trains: the same run folder under another model name.
-The row `constant box` has the median gold box of the training split in every image. It uses what no
-weakly supervised method may see; it says how much of a figure is knowing where a finding usually is.
+Grad-CAM reads another map off the network that CAM trains: the same run folder under another model
+name. The row `constant box` has the median gold box of the training split in every image. It uses
+what no weakly supervised method may see; it says how much of a figure is knowing where a finding
+usually is.
 """
 
 import argparse
@@ -130,7 +133,7 @@ def write(data: Path, work: Path, seeds: int) -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     lines = [f"<!-- written by benchmarks/tuberculosis.py at {commit or 'no commit'} on "
-             f"{datetime.date.today().isoformat()}; everything above the first table is by hand -->", ""]  # fmt: skip
+             f"{datetime.date.today().isoformat()}; what stands above is by hand -->", ""]  # fmt: skip
     for name, study in STUDIES.items():
         finished = [
             s
@@ -170,7 +173,8 @@ def table(study: Study, data: Path, work: Path, seeds: Sequence[int]) -> list[st
         lines.append(f"| wsrpn − {rival} | {' | '.join(cells)} |")
     per_seed = [[f"{run[f][0]:.3f}" for run in drawn["wsrpn"]] for f in FIGURES]
     lines += ["", "WSRPN seed by seed: " + "; ".join(
-        f"{name} {', '.join(values)}" for name, values in zip(FIGURES, per_seed, strict=True)) + "."]  # fmt: skip
+        f"{name} {', '.join(values)}" for name, values in zip(FIGURES, per_seed, strict=True)) +
+        "."]  # fmt: skip
     if study.by:
         lines += groups(work, seeds)
     return [*lines, ""]

@@ -83,16 +83,15 @@ def show_calibration(fitted: "Calibration") -> None:
     stages = {"before": fitted.before, "after": fitted.after}
     if fitted.cross_validated:
         stages["held out"] = fitted.cross_validated
-    figures = (("ECE", "ece"), ("Brier", "brier"), ("F1", "f1"))
+    figures = (("ECE", "ece"), ("F1", "f1"))
     console = Console(stderr=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class")
-    for name in (
-        "temperature",
-        "threshold",
-        *(f"{word} {stage}" for word, _ in figures for stage in stages),
-    ):
-        table.add_column(name, justify="right")
+    table.add_column("class", no_wrap=True)
+    for name in ("temperature", "threshold"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for word, _ in figures:
+        for stage in stages:
+            table.add_column(f"{word} {stage}", justify="right")
     for index, name in enumerate(fitted.classes):
         table.add_row(
             name,

@@ -1,4 +1,5 @@
-"""Settings of every test: no network, no screen, one thread per process, torchvision made importable."""
+"""Settings of every test: no network, no screen, one thread per process, torchvision made
+importable."""
 
 import os
 

@@ -1,9 +1,10 @@
 """Checkpoints that are whole or absent, and that know when they are damaged.
 
-A checkpoint is `NAME.safetensors` (all tensors) and `NAME.json` (everything else, with the sha256 of
-the tensors and of itself). The JSON is written last: its rename is the moment at which the checkpoint
-exists. Neither torch nor safetensors notices a flipped bit, so the hash is checked before a load, and a
-checkpoint that fails is passed over for the one before it, with a warning. No pickle is read.
+A checkpoint is `NAME.safetensors` (all tensors) and `NAME.json` (everything else, with the sha256
+of the tensors and of itself). The JSON is written last: its rename is the moment at which the
+checkpoint exists. Neither torch nor safetensors notices a flipped bit, so the hash is checked
+before a load, and a checkpoint that fails is passed over for the one before it, with a warning. No
+pickle is read.
 """
 
 import hashlib
@@ -59,7 +60,8 @@ def save(folder: Path, kind: str, checkpoint: Checkpoint) -> Path:
     path = folder / f"{name}.safetensors"
     digest = files.write(path, safetensors.torch.save(tensors))
     state = {
-        "schema": SCHEMA, "kind": kind, "step": checkpoint.step, "sha256": digest, **checkpoint.state,
+        "schema": SCHEMA, "kind": kind, "step": checkpoint.step, "sha256": digest,
+        **checkpoint.state,
     }  # fmt: skip
     files.write_json(folder / f"{name}.json", {**state, "state_sha256": state_digest(state)})
     _prune(folder, kind, step=checkpoint.step, keep=KEEP if kind == "last" else 1)
@@ -99,8 +101,8 @@ def load(folder: Path, kind: str) -> Checkpoint:
         return checkpoint
     if damaged:
         raise InputError(
-            f"{folder}: no usable '{kind}' checkpoint ({'; '.join(damaged)}). Put a whole copy back, "
-            "or train again."
+            f"{folder}: no usable '{kind}' checkpoint ({'; '.join(damaged)}). "
+            "Put a whole copy back, or train again."
         )
     raise InputError(f"{folder}: no usable '{kind}' checkpoint. Was a training started here?")
 

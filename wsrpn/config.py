@@ -1,7 +1,7 @@
 """The config of a run: defaults ← preset or YAML file ← `--set a.b=value`; checked, filled, saved.
 
-What decides a result is here; what belongs to the machine or the moment (device, folder, resume) is an
-option of the command. The options of a model or a loss stand in its signature (see `registry`).
+What decides a result is here; what belongs to the machine or the moment (device, folder, resume) is
+an option of the command. The options of a model or a loss stand in its signature (see `registry`).
 """
 
 import dataclasses
@@ -115,9 +115,11 @@ class TrainConfig:
         warmup: share of all steps with a linearly rising rate.
         weight_decay: AdamW's, not applied to norms, biases and single vectors.
         clip: largest gradient norm; 0 does not clip.
-        ema: decay of the running average of the weights that is evaluated and saved; 0 uses the weights themselves.
+        ema: decay of the running average of the weights that is evaluated and saved; 0 uses the
+            weights themselves.
         patience: epochs without improvement after which training stops; 0 never stops early.
-        monitor: figure on the validation split that picks the best epoch. None of the choices reads a box.
+        monitor: figure on the validation split that picks the best epoch. None of the choices reads
+            a box.
         validate_every: epochs between validations.
         precision: `auto` takes bf16 where the processor has it.
         channels_last: `auto` takes it on CPU and with bf16 on GPU.
@@ -222,7 +224,8 @@ def _tree(name: str) -> tuple[dict[str, Any], str]:
         known = presets()
         if name not in known:
             raise InputError(
-                f"No preset is called '{name}'. {nearest(name, known)} A config of your own ends in .yaml."
+                f"No preset is called '{name}'. {nearest(name, known)} "
+                "A config of your own ends in .yaml."
             )
         text = known[name]
     try:

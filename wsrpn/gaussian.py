@@ -5,11 +5,11 @@ generalised Gaussian
 
 $$ \log g(x, y) = -½ \left( |x - μ_x|^β / σ_x^β + |y - μ_y|^β / σ_y^β \right) $$
 
-and the map is $α = \mathrm{softmax}(\log g)$ over the cells. $g$ is a product of one factor per axis,
-so $α$ is the outer product of two softmaxes, $\log α_{ij} = \log α^y_i + \log α^x_j$, and everything
-below works on $w + h$ numbers instead of $w h$: the entropy is a sum, the peak a product.
-All of it is computed in float32 at least. Dividing by a sum plus an epsilon instead would give a
-false minimum of the entropy with dead gradients at small σ.
+and the map is $α = \mathrm{softmax}(\log g)$ over the cells. $g$ is a product of one factor per
+axis, so $α$ is the outer product of two softmaxes, $\log α_{ij} = \log α^y_i + \log α^x_j$, and
+everything below works on $w + h$ numbers instead of $w h$: the entropy is a sum, the peak a
+product. All of it is computed in float32 at least. Dividing by a sum plus an epsilon instead would
+give a false minimum of the entropy with dead gradients at small σ.
 """
 
 import math

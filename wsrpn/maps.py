@@ -1,4 +1,4 @@
-"""From a class map on a grid of cells to boxes: one routine for every model that gives maps only."""
+"""From a class map on a grid of cells to boxes, for every model that gives maps only."""
 
 from collections.abc import Sequence
 
@@ -27,8 +27,8 @@ def boxes(
 ) -> tuple[Float[np.ndarray, "n 4"], Float[np.ndarray, " n"]]:
     """Boxes around the connected areas where a map is high.
 
-    The map is scaled to [0, 1], interpolated, cut at each threshold, and each 8-connected area gives
-    the box around it. A flat map has no areas.
+    The map is scaled to [0, 1], interpolated, cut at each threshold, and each 8-connected area
+    gives the box around it. A flat map has no areas.
 
     Args:
         cells: one class's map.

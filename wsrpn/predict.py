@@ -196,7 +196,7 @@ def _select(
     classes: np.ndarray,
     config: InferenceConfig,
 ) -> np.ndarray:
-    """Indices of the boxes to report: non-empty, above the floor, suppressed, the best per class."""
+    """Indices of the boxes to report: not empty, above the floor, the best per class."""
     good = np.flatnonzero((scores >= config.min_score) & (boxes.area(xyxy_px) > 0))
     kept = good[boxes.nms(xyxy_px[good], scores[good], classes[good], threshold=config.nms_iou)]
     rank = np.zeros(len(kept), dtype=np.int64)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 
 from tests import make
@@ -20,9 +21,11 @@ def data(folder: Path, *, train: int = 16, val: int = 8) -> Path:
     rows = []
     for n in range(train + val):
         name, label = f"{n:02d}.png", LABELS[n % 4]
-        picture = sum(make.blob((48, 48), (x, 0.3 + 0.01 * n), 0.12)
-                      for side, x in (("left", 0.25), ("right", 0.75)) if side in label)  # fmt: skip
-        make.image(folder / name, make.np.clip(picture + make.np.full((48, 48), 0.005 * n), 0, 1))
+        picture = np.full((48, 48), 0.005 * n)
+        for side, x in (("left", 0.25), ("right", 0.75)):
+            if side in label:
+                picture = picture + make.blob((48, 48), (x, 0.3 + 0.01 * n), 0.12)
+        make.image(folder / name, picture.clip(0, 1))
         split = "train" if n < train else "val"
         rows.append({"image": name, "patient": f"p{n}", "split": split, "labels": label})
     return make.manifest(folder, rows, pictures=False)

@@ -156,7 +156,8 @@ def test_a_run_can_be_prolonged_and_its_data_can_move(source, tmp_path):
 @pytest.mark.parametrize(
     "change",
     ["train.lr=0.002", "model.dropout=0.3", "train.seed=5", "data.augment.rotate=0", "train.ema=0",
-     "losses.image_bce={pos_weight: 2}", "phases=[{weights: {image_bce: 2}}]", "model.name=grad_cam"],
+    "model.name=grad_cam",
+     "losses.image_bce={pos_weight: 2}", "phases=[{weights: {image_bce: 2}}]"],
 )  # fmt: skip
 def test_another_config_is_refused_by_key(source, tmp_path, change):
     out = tmp_path / "run"
@@ -265,7 +266,7 @@ def test_a_patient_in_two_splits_is_refused(source, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text.replace(",train,", ",test,"), "no image of split train has a known label"),
+        (lambda text: text.replace(",train,", ",test,"), "no image of split train has a known"),
         (lambda text: text.replace("val,left|right", "val,").replace("val,left", "val,").replace(
             "val,right", "val,"), "needs a class with positive and negative images in split val"),
         (lambda text: text.replace(",val,", ",test,"), "needs a class with positive and negative"),

@@ -20,6 +20,7 @@ from wsrpn.data.cache import Kind, Pixels, Progress
 from wsrpn.data.images import ImageReadError
 from wsrpn.data.sampler import EpochSampler, Key, generator_of
 from wsrpn.data.transforms import augment, resized
+from wsrpn.errors import InputError, nearest
 from wsrpn.types import Batch, Dataset, Record, Sample
 
 OnError = Literal["stop", "skip"]
@@ -230,7 +231,10 @@ class Batches:
         # The workers end here: the traceback of what is raised would keep them, and processes
         # forked later would inherit a half-closed loader.
         del arriving
-        raise ImageReadError(f"{failed[0].reason} To go on without it: --on-error skip (in training data.on_error=skip).")
+        raise ImageReadError(
+            f"{failed[0].reason} To go on without it: --on-error skip "
+            "(in training data.on_error=skip)."
+        )
 
 
 def batches(

@@ -12,8 +12,8 @@ from wsrpn.types import Regions
 def painted_log_odds(regions: Regions) -> Float[Tensor, "b k gh gw"]:
     r"""What the regions say of each cell: the logit of $1 - \prod_j (1 - m_j(i)\, σ(z_{jc}))$.
 
-    $m_j$ is the region's kernel scaled to 1 at its best cell, so a region is as sure at its centre as
-    it is of its class.
+    $m_j$ is the region's kernel scaled to 1 at its best cell, so a region is as sure at its centre
+    as it is of its class.
     """
     kernel_x = (regions.log_x - regions.log_x.amax(-1, keepdim=True))[:, :, None, None, :]
     kernel_y = (regions.log_y - regions.log_y.amax(-1, keepdim=True))[:, :, None, :, None]

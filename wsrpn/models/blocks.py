@@ -17,8 +17,8 @@ def log_sum_exp_pool(
 
     $$ LSE_r(z) = \frac1r \log \Big( \frac1m \sum_i e^{r z_i} \Big) $$
 
-    With the $1/m$ it lies between the mean ($r → 0$) and the maximum ($r → ∞$); without it, it would
-    diverge as $r → 0$ and depend on the number of cells.
+    With the $1/m$ it lies between the mean ($r → 0$) and the maximum ($r → ∞$); without it, it
+    would diverge as $r → 0$ and depend on the number of cells.
 
     Args:
         values: logits or probabilities of the cells.
@@ -39,10 +39,10 @@ def noisy_or(logits: Float[Tensor, "b r k"]) -> Float[Tensor, "b k"]:
     r"""The logit of "at least one region has it": $P = 1 - \prod_j (1 - σ(z_j))$.
 
     With $S = \sum_j \mathrm{softplus}(z_j) = -\log(1 - P)$ the logit of $P$ is $\log(e^S - 1)$. No
-    probability is multiplied up, so the gradient neither vanishes at large $z$ nor breaks in bf16, and
-    the usual `binary_cross_entropy_with_logits` on the result is exact. Where $S$ is tiny,
-    $\log(e^S - 1) → \log S → \mathrm{logsumexp}(z)$; both branches get safe inputs, because a `where`
-    passes the gradient of the branch it does not take as 0 · inf.
+    probability is multiplied up, so the gradient neither vanishes at large $z$ nor breaks in bf16,
+    and the usual `binary_cross_entropy_with_logits` on the result is exact. Where $S$ is tiny,
+    $\log(e^S - 1) → \log S → \mathrm{logsumexp}(z)$; both branches get safe inputs, because a
+    `where` passes the gradient of the branch it does not take as 0 · inf.
 
     Example:
         >>> noisy_or(torch.zeros(1, 10, 1)).sigmoid()
@@ -71,8 +71,8 @@ def sincos_positions(
 ) -> Float[Tensor, "gh gw d"]:
     """Fixed 2-D sine–cosine embedding: half of the channels tell the row, half the column.
 
-    Positions are cell indices and the wavelengths are those of Vaswani et al. 2017 (base 10,000), as
-    in the original WSRPN.
+    Positions are cell indices and the wavelengths are those of Vaswani et al. 2017 (base 10,000),
+    as in the original WSRPN.
     """
     quarter = channels // 4
     steps = torch.arange(quarter, device=like.device, dtype=torch.float32)

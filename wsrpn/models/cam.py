@@ -1,9 +1,9 @@
 """CAM and Grad-CAM: the baselines that every result has to stand beside.
 
-Both train the same network, a backbone, mean pooling and one linear layer. CAM reads its map off the
-linear layer; Grad-CAM weights `raw` features (before the last normalisation and activation) by their
-gradients. Mean pooling and a linear layer commute, so the linear layer is a 1 × 1 convolution whose map
-is averaged: image logit and map come from the same numbers.
+Both train the same network, a backbone, mean pooling and one linear layer. CAM reads its map off
+the linear layer; Grad-CAM weights `raw` features (before the last normalisation and activation) by
+their gradients. Mean pooling and a linear layer commute, so the linear layer is a 1 × 1 convolution
+whose map is averaged: image logit and map come from the same numbers.
 """
 
 import math
@@ -62,8 +62,8 @@ class GradCam(Cam):
     $$ L_c = \mathrm{ReLU} \Big( \sum_a w_{ca} A_a \Big), \quad
        w_{ca} = \frac1m \sum_{ij} \frac{∂ z_c}{∂ A_{a,ij}} $$
 
-    The gradient is taken at the features only: one forward pass of the backbone, and a backward pass
-    through its last layer and the classifier per class.
+    The gradient is taken at the features only: one forward pass of the backbone, and a backward
+    pass through its last layer and the classifier per class.
 
     Reference:
         Selvaraju et al., Grad-CAM, 2017, eq. 1 and 2.

@@ -2,8 +2,8 @@
 
 Recognised: safetensors and `torch.save` files (read with `weights_only=True`: no pickle is run) of
 torchvision models, old DenseNet keys (`norm.1` for `norm1`), CheXNet checkpoints
-(`module.densenet121.features…` below `state_dict`) and torchxrayvision's DenseNets, whose stem has one
-channel and expects [-1024, 1024].
+(`module.densenet121.features…` below `state_dict`) and torchxrayvision's DenseNets, whose stem has
+one channel and expects [-1024, 1024].
 """
 
 import pickle

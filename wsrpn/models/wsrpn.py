@@ -1,9 +1,9 @@
 r"""WSRPN: boxes from image-level labels.
 
-A patch branch scores every cell and pools with log-sum-exp. An ROI branch lets learnable queries look
-at the cells, turns each into a box, pools features under the box's Gaussian, classifies them and joins
-the regions by noisy-OR. Both answer the same question, "which findings has this image", so labels of
-images train both; the box is the by-product that pays for a good answer.
+A patch branch scores every cell and pools with log-sum-exp. An ROI branch lets learnable queries
+look at the cells, turns each into a box, pools features under the box's Gaussian, classifies them
+and joins the regions by noisy-OR. Both answer the same question, "which findings has this image",
+so labels of images train both; the box is the by-product that pays for a good answer.
 
 Reference:
     Müller et al., Weakly supervised object detection in chest X-rays with differentiable ROI
@@ -33,7 +33,6 @@ from wsrpn.models.blocks import (
 )
 from wsrpn.types import Batch, ModelOutput, Regions
 
-
 OFF = -20.0  # logit of a class that a region does not speak of: a probability of 2e-9
 
 
@@ -43,12 +42,12 @@ class BoxHead(nn.Module):
     Args:
         width: d.
         anchor: what (0, 0, 0, 0) from the last layer means. `image`: the box of the initial size in
-            the middle, coordinates by a plain sigmoid. `cell`: centred on the most attended cell, the
-            centre moves by at most half an image (the original). `moments`: the mean of the
+            the middle, coordinates by a plain sigmoid. `cell`: centred on the most attended cell,
+            the centre moves by at most half an image (the original). `moments`: the mean of the
             attention, and a size of `spread` standard deviations of it.
         size: initial side of a box as a share of the image (`image` and `cell`).
-        spread: box side over the standard deviation of the attention (`moments`). A box filled evenly
-            has √12 ≈ 3.46.
+        spread: box side over the standard deviation of the attention (`moments`). A box filled
+            evenly has √12 ≈ 3.46.
     """
 
     def __init__(self, width: int, *, anchor: Anchor, size: float, spread: float) -> None:
@@ -107,11 +106,11 @@ class Wsrpn(nn.Module):
         sigma_scale: σ of a tied Gaussian over the side of its box; ½ is half the box.
         beta: exponent of the kernel.
         detach: stop the ROI branch's gradient before the cells, as the original does.
-        guide: how much the queries' attention follows the patch branch. Above 0, region j belongs to
-            class j mod k (there are at least k regions): it looks where the cells of that class score
-            above the image's mean, by `guide` per standard deviation, and its other classes are
-            switched off. 0 leaves the queries to themselves, as the original does, which needs tens
-            of thousands of images.
+        guide: how much the queries' attention follows the patch branch. Above 0, region j belongs
+            to class j mod k (there are at least k regions): it looks where the cells of that class
+            score above the image's mean, by `guide` per standard deviation, and its other classes
+            are switched off. 0 leaves the queries to themselves, as the original does, which needs
+            tens of thousands of images.
         content: how much the attention follows what query and cell say to each other.
         prior: image-level probability at which both branches start.
         answer: which branch gives the image-level logits, or the mean of both.

@@ -1,13 +1,14 @@
 """The original WSRPN, as its authors' code has it, to compare results with.
 
-What differs from `wsrpn.models.wsrpn`: one classifier for cells and regions; a no-finding class that
-multiplies the others down; log-sum-exp on probabilities; cells and positions detached before the ROI
-branch; the box is an offset from the most attended cell and *is* the Gaussian, exp(−|d/s|^β), scaled to
-1 at its best cell and averaged over the grid; class features for a supervised contrast.
+What differs from `wsrpn.models.wsrpn`: one classifier for cells and regions; a no-finding class
+that multiplies the others down; log-sum-exp on probabilities; cells and positions detached before
+the ROI branch; the box is an offset from the most attended cell and *is* the Gaussian,
+exp(−|d/s|^β), scaled to 1 at its best cell and averaged over the grid; class features for a
+supervised contrast.
 
 Deviations, each because SPEC corrects the original or because ours is the same for all models: box
-scores are class probabilities (the original's are "1 − no finding"), boxes are clipped to the image and
-suppressed per class, one view per image instead of two, and a centre stays inside the image.
+scores are class probabilities (the original's are "1 − no finding"), boxes are clipped to the image
+and suppressed per class, one view per image instead of two, and a centre stays inside the image.
 
 Reference:
     Müller et al., arXiv 2402.11985, and the code published with it.
@@ -175,5 +176,5 @@ def class_features(
 
 
 def logit(probability: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """log p/(1 − p), finite at 0 and 1."""
+    """Logit, log p/(1 − p), finite at 0 and 1."""
     return probability.clamp(_EDGE, 1 - _EDGE).logit()

@@ -94,8 +94,8 @@ def refuse_other_config(out: Path, config: RunConfig) -> None:
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and key not in _FREE:
             raise InputError(
-                f"{path}: {key} was {old.get(key)!r} when this run began and is {new.get(key)!r} now; "
-                "resume with the same config, or start anew with another --out."
+                f"{path}: {key} was {old.get(key)!r} when this run began, "
+                f"{new.get(key)!r} now; resume with the same config, or start anew with another --out."
             )
 
 
@@ -110,7 +110,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def write_metrics(out: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write `metrics.csv`, a row per epoch; whole each time, so that a resume leaves no double rows."""
+    """Write `metrics.csv` whole, a row per epoch, so that a resume leaves no double rows."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -120,7 +120,7 @@ def write_metrics(out: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def write_events(out: Path, row: Mapping[str, float], *, seconds: float) -> None:
-    """Add an epoch to the TensorBoard events, in a file of its own: nothing to repair after a kill."""
+    """Add an epoch to the TensorBoard events, in a file of its own: no kill can spoil it."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(out / "tensorboard"), purge_step=int(row["step"])) as board:

@@ -1,8 +1,8 @@
 """The training loop: it learns and tells; whoever listens logs, validates, saves and stops.
 
-A step depends on its number and on the state alone: the data order and the augmentation are keyed by
-(seed, epoch, index), the random numbers of dropout by (seed, step, rank), the learning rate and the
-loss weights by the step. So a run that goes on from a checkpoint is the unbroken run.
+A step depends on its number and on the state alone: the data order and the augmentation are keyed
+by (seed, epoch, index), the random numbers of dropout by (seed, step, rank), the learning rate and
+the loss weights by the step. So a run that goes on from a checkpoint is the unbroken run.
 """
 
 import math

@@ -9,8 +9,8 @@ def weights_at(phases: Sequence[Phase], epoch: float) -> dict[str, float]:
     """The weight of every loss at a moment of training.
 
     Phases are half-open: one with `until=2` holds in [0, 2). After the last `until` the last phase
-    stays. A phase with a `ramp` starts from the weights of the phase before (0 before the first) and
-    moves linearly.
+    stays. A phase with a `ramp` starts from the weights of the phase before (0 before the first)
+    and moves linearly.
 
     Args:
         phases: in order.

@@ -1,11 +1,12 @@
 """`train`: from a config to a run folder.
 
 A run folder holds `config.yaml` (all defaults filled in), `run.json` (classes, data, environment),
-`splits.csv`, `metrics.csv` and TensorBoard events, and `checkpoints/` with `last` (to go on from) and
-`best` (weights to use).
+`splits.csv`, `metrics.csv` and TensorBoard events, and `checkpoints/` with `last` (to go on from)
+and `best` (weights to use).
 """
 
 import dataclasses
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -124,8 +125,8 @@ class Run:
         both = ((labels == 1).any(0) & (labels == 0).any(0)).any()
         if self.config.train.monitor != "loss" and not both:
             raise InputError(
-                f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class with "
-                "positive and negative images in split val; give data.val_share another value, or "
+                f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class "
+                "with positive and negative images in split val; give data.val_share another value, or "
                 "set train.monitor=loss."
             )
 
@@ -182,8 +183,8 @@ class Run:
         for key in ("torch", "processor", "threads", "processes", "device"):
             if saved.state["environment"][key] != now[key]:
                 warnings.warn(
-                    f"{key} was {saved.state['environment'][key]} and is {now[key]} now: the resumed "
-                    "run will be equal to rounding, not to the bit",
+                    f"{key} was {saved.state['environment'][key]} and is {now[key]} now: the "
+                    "resumed run will be equal to rounding, not to the bit",
                     stacklevel=2,
                 )
         self._restore(saved)
@@ -260,13 +261,9 @@ class Run:
         train = self.config.train
         last = now.step == now.total
         if now.epoch % train.validate_every == 0 or last:
-            row |= validate(self.state, self.val_feed, self.config, self.world)
-            # Without such a figure (no validation images) the last epoch is the best one.
-            later = -now.epoch if train.monitor == "loss" else now.epoch
-            value = row.get(f"val/{train.monitor}", float(later))
-            if better(value, self.best, train.monitor):
-                self.best, self.best_epoch = value, now.epoch
-                self._save_best(now)
+            found = validate(self.state, self.val_feed, self.config, self.world)
+            row |= {key: value for key, value in found.items() if math.isfinite(value)}
+            self._keep_if_best(now, found)
         self.rows.append(row)
         self.sums = {}
         if now.epoch % train.save_every == 0 or last:
@@ -278,8 +275,19 @@ class Run:
 
     def _patience_is_over(self) -> bool:
         patience = self.config.train.patience
-        done = int(self.rows[-1]["epoch"]) if self.rows else 0
-        return patience > 0 and self.best is not None and done - self.best_epoch >= patience
+        seen = (row["epoch"] for row in self.rows if any(key.startswith("val/") for key in row))
+        waited = max(seen, default=0.0) - self.best_epoch
+        return patience > 0 and self.best is not None and waited >= patience
+
+    def _keep_if_best(self, now: Progress, found: Mapping[str, float]) -> None:
+        """Keep these weights if validation says so; the last ones where it never says anything."""
+        monitor = self.config.train.monitor
+        value = found.get(f"val/{monitor}", math.nan)
+        if better(value, self.best, monitor):
+            self.best, self.best_epoch = value, now.epoch
+            self._save_best(now)
+        elif self.best is None:
+            self._save_best(now)
 
     def _save_best(self, now: Progress) -> None:
         """The weights to use: the moving average where there is one."""

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a training between two steps, with a checkpoint; a second one ends it now."""
+"""SIGTERM and SIGINT end a training between two steps, with a checkpoint."""
 
 import signal
 import threading
