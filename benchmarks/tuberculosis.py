@@ -132,8 +132,8 @@ def write(data: Path, work: Path, seeds: int) -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    lines = [f"<!-- written by benchmarks/tuberculosis.py at {commit or 'no commit'} on "
-             f"{datetime.date.today().isoformat()}; what stands above is by hand -->", ""]  # fmt: skip
+    when = datetime.date.today().isoformat()
+    lines = [f"<!-- written by benchmarks/tuberculosis.py at {commit} on {when} -->", ""]
     for name, study in STUDIES.items():
         finished = [
             s

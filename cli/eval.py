@@ -61,7 +61,12 @@ def evaluate(
     names = {"report": str(path), "predictions": str(found.file)}
     report = dataclasses.replace(report, files=names)
     files.write_json(path, report.document())
+    if found.predictions.provenance.get("calibrated"):
+        options.say("the scores are calibrated already; thresholds are 0.5")
+    elif fitted is None:
+        options.say("not calibrated: thresholds are 0.5 (`wsrpn calibrate` fits them)")
     tables.show(report)
+    options.say(f"report: {path}")
     if json:
         options.emit(report.document())
     if unmet:

@@ -31,12 +31,15 @@ def heatmap(
     """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth."""
     from wsrpn import heatmap as drawing
     from wsrpn.data import base
+    from wsrpn.errors import InputError
     from wsrpn.predict import open_run
 
     from . import sources
 
     options.load_code(code)
     sources.check(split, on_error)
+    if images and data:
+        raise InputError("heatmap: name image files or pass --data, not both.")
     opened = open_run(run, device=device)
     if images:
         dataset = base.align(base.files(images), opened.classes)
@@ -57,9 +60,13 @@ def heatmap(
         )
     for name, reason in drawn.failed.items():
         options.say(f"skipped {name}: {reason}")
-    options.say(f"{len(drawn.panels)} pictures and a contact sheet: {out}")
+    files = {name: str(path) for name, path in drawn.panels.items()}
+    if files:
+        options.say(f"{len(files)} pictures and a contact sheet: {out}")
+        files = {"contact_sheet": str(drawn.sheet), **files}
+    else:
+        options.say("nothing was drawn.")
     if json:
-        files = {"contact_sheet": str(drawn.sheet), **{n: str(p) for n, p in drawn.panels.items()}}
         warnings = [f"{n}: {r}" for n, r in drawn.failed.items()]
         options.emit(options.document("heatmap", files=files, warnings=warnings))
     if drawn.failed:

@@ -107,7 +107,10 @@ def _verdict(error: Exception) -> tuple[int, str]:
     if hasattr(error, "code"):
         return int(error.code), text
     if isinstance(error, OSError):
-        return 1, f"{error.filename or 'a file'}: {error.strerror or error}."
+        # A path that cannot be is the user's; a full disk is not.
+        wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+        code = 2 if isinstance(error, (*wrong, PermissionError)) else 1
+        return code, f"{error.filename or 'a file'}: {error.strerror or error}."
     kind = type(error).__name__
     return 1, f"failed: {kind}: {text} (`wsrpn --debug …` shows where)"
 

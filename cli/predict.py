@@ -44,7 +44,9 @@ def predict(
     with options.progress("predict", len(dataset)) as bar:
         made = make(opened, dataset, on_error=on_error, listen=bar.advance)
     found = sources.calibration(run, calibration)
-    made = found.apply(made) if found else made
+    if found:
+        made = found.apply(made)
+        options.say(f"scores are calibrated: {calibration or run / 'calibration.json'}")
     prediction_files.write(made, out)
     for name, reason in made.failed.items():
         options.say(f"skipped {name}: {reason}")

@@ -1,5 +1,6 @@
 """Reports as tables for people, on stderr."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,40 +10,66 @@ if TYPE_CHECKING:
     from wsrpn.calibration import Calibration
     from wsrpn.types import Figure, Report
 
-FIRST = (
-    "auroc", "image_ap", "f1", "specificity", "ap@0.1", "ap@0.3", "ap@0.5", "map", "map_coco",
-    "rodeo", "rodeo_localization", "rodeo_shape", "rodeo_classification",
-    "localization_accuracy@0.3", "pointing_game", "froc", "entropy", "entropy_normalized",
-    "alignment_error", "top_patch", "ece", "brier",
-)  # fmt: skip
+SHOWN = {
+    "image labels": ("auroc", "image_ap", "f1", "specificity", "ece", "brier"),
+    "boxes": (
+        "ap@0.1", "ap@0.3", "ap@0.5", "map", "map_coco", "rodeo", "rodeo_localization",
+        "rodeo_shape", "rodeo_classification", "localization_accuracy@0.3", "pointing_game", "froc",
+    ),
+    "Gaussian maps": ("entropy", "entropy_normalized", "alignment_error", "top_patch"),
+}  # fmt: skip
+FEW = ("auroc", "image_ap", "f1", "ap@0.1", "ap@0.3", "rodeo", "pointing_game")
+WIDE = 4  # with up to so many classes, they are columns of the one table
 
 
-def show(report: "Report", names: tuple[str, ...] = FIRST) -> None:
-    """The named figures, in total and per class; the JSON has all of them."""
+def show(report: "Report") -> None:
+    """What a report is of, and its most asked-for figures; the JSON has all of them."""
     console = Console(stderr=True)
+    known = report.provenance
+    if "images" in known:
+        boxes = (
+            f"{known['boxes']} boxes on {known['images_with_known_boxes']} images with known boxes"
+        )
+        counts = f"{known['images']} images of {known['patients']} patients, {boxes}"
+        console.print(f"{known['data']}: {counts}", highlight=False, markup=False, soft_wrap=True)
+    console.print(_figures(report))
+    if len(report.per_class) > WIDE:
+        console.print(_rows("class", report.per_class))
+    if report.per_group:
+        console.print(_rows("group", report.per_group))
+    for warning in report.warnings:
+        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _figures(report: "Report") -> Table:
+    """Figures in groups; a group in which nothing is defined is left out (a note says why)."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    few = report.per_class if len(report.per_class) <= 4 else {}
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    few = report.per_class if len(report.per_class) <= WIDE else {}
     for name in few:
         table.add_column(name, justify="right")
-    for name in names:
-        figure = report.metrics.get(name)
-        if figure is None or figure.value is None:
+    for title, names in SHOWN.items():
+        there = {name: report.metrics[name] for name in names if name in report.metrics}
+        if all(figure.value is None for figure in there.values()):
             continue
-        classes = [number(own.get(name)) for own in few.values()]
-        table.add_row(name, number(figure), interval(figure), *classes)
-    console.print(table)
-    for group, figures in report.per_group.items():
-        shown = [
-            f"{n} {number(figures[n])}"
-            for n in names
-            if n in figures and figures[n].value is not None
-        ]
-        console.print(f"[bold]{group}[/bold]: {', '.join(shown[:8])}", highlight=False)
-    for warning in report.warnings:
-        console.print(f"note: {warning}", highlight=False, markup=False)
+        table.add_row(f"[bold]{title}[/bold]")
+        for name, figure in there.items():
+            classes = [number(own.get(name)) for own in few.values()]
+            table.add_row(f"  {name}", number(figure), interval(figure), *classes)
+    return table
+
+
+def _rows(what: str, figures: "Mapping[str, Mapping[str, Figure]]") -> Table:
+    """A row per class or group, with a few figures."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(what, no_wrap=True)
+    for name in FEW:
+        table.add_column(name, justify="right")
+    for label, own in figures.items():
+        table.add_row(label, *(number(own.get(name)) for name in FEW))
+    return table
 
 
 def calibration_report(fitted: "Calibration", files: dict[str, str]) -> "Report":
@@ -87,11 +114,11 @@ def show_calibration(fitted: "Calibration") -> None:
     console = Console(stderr=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", no_wrap=True)
-    for name in ("temperature", "threshold"):
+    for name in ("temp.", "threshold"):
         table.add_column(name, justify="right", no_wrap=True)
     for word, _ in figures:
         for stage in stages:
-            table.add_column(f"{word} {stage}", justify="right")
+            table.add_column(f"{word} {stage}", justify="right", min_width=6)
     for index, name in enumerate(fitted.classes):
         table.add_row(
             name,

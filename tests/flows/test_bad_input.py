@@ -488,7 +488,7 @@ def run_folder_in_use_without_resume(p):
     return ("train", "wsrpn-demo", "--data", p.good, "--out", p.run, *cli.sets())
 
 
-@case(r"config.yaml: train.lr was 0.002 when this run began and is 0.1 now; resume with the same")
+@case(r"config.yaml: train.lr was 0.002 when this run began.* 0.1 now; resume with the same")
 def resume_with_another_config(p):
     lr = ("--set", "train.lr=0.1")
     return ("train", "wsrpn-demo", "--data", p.good, "--out", p.run, *cli.sets(), *lr, "--resume")
@@ -657,6 +657,17 @@ def predictions_in_an_unknown_format(p):
 @case(r"name image files or pass --data, one of the two")
 def neither_files_nor_data(p):
     return ("predict", p.run)
+
+
+@case(r"name image files or pass --data, not both")
+def files_and_data(p):
+    return ("heatmap", p.run, p.good / "images/000.png", "--data", p.good, "--out", p.tmp / "h")
+
+
+@case(r"file: (File exists|Not a directory)")
+def folder_for_results_that_is_a_file(p):
+    (p.tmp / "file").write_text("")
+    return ("eval", p.run, "--bootstrap", 0, "--out", p.tmp / "file")
 
 
 @case(r"images.csv: exists already; choose another --out")

@@ -198,6 +198,16 @@ def test_eval_gives_one_document_with_every_promised_figure(run):
     assert "auroc" not in done("eval", run, *FEW).stdout
 
 
+def test_the_table_says_what_it_is_of_and_shows_classes_and_groups(run, data):
+    said = done("eval", run, *FEW).stderr
+    assert f"{data}: 6 images of 2 patients, 4 boxes on 6 images with known boxes" in said
+    assert re.search(r"^figure +value +95 % interval +left +right$", said, re.M)
+    assert re.search(r"^  auroc +\d\.\d{3} +\d\.\d{3} … \d\.\d{3}( +\d\.\d{3}){2}$", said, re.M)
+    assert "not calibrated" not in said
+    (run / "calibration.json").unlink()
+    assert "not calibrated: thresholds are 0.5" in done("eval", run, *FEW).stderr
+
+
 def test_evaluate_is_another_name_of_eval(run):
     assert document("evaluate", run, *FEW) == document("eval", run, *FEW)
 
@@ -332,6 +342,26 @@ def test_predict_writes_boxes_in_pixels_of_the_files(run, tmp_path):
         assert 0 <= float(row["y"]) <= float(row["y"]) + float(row["height"]) <= 60.001
 
 
+def test_predict_says_that_its_scores_are_calibrated_and_eval_notices(run, data, tmp_path):
+    words = ("predict", run, "--data", data, "--split", "test", "--out", tmp_path / "p.json")
+    assert f"scores are calibrated: {run / 'calibration.json'}" in done(*words).stderr
+    said = done("eval", tmp_path / "p.json", "--data", data, *FEW).stderr
+    assert "the scores are calibrated already; thresholds are 0.5" in said
+    again = cli.wsrpn(
+        "eval", tmp_path / "p.json", "--data", data, "--calibration", run / "calibration.json"
+    )
+    assert again.exit_code == 2
+    assert "calibrated already" in again.stderr
+
+
+def test_ctrl_c_ends_with_130(run, data, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predictor, "predict", interrupted)
+    assert cli.wsrpn("eval", run).exit_code == 130
+
+
 def test_predict_takes_folders_and_data_and_writes_json(run, data, tmp_path):
     of_folder = document("predict", run, data / "images", "--out", tmp_path / "a.json")
     of_data = document(
@@ -374,6 +404,14 @@ def test_a_damaged_image_is_listed_the_rest_is_done_and_the_exit_code_is_1(
         tree = json.loads((out if command == "predict" else out / "predictions.json").read_text())
         assert len(tree["images"]) == 5
         assert list(tree["failed"]) == [name]
+
+
+def test_a_contact_sheet_of_nothing_is_not_promised(trained, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"damaged")
+    words = (tmp_path / "bad.png", "--on-error", "skip", "--out", tmp_path / "h", "--json")
+    result = cli.wsrpn("heatmap", trained, *words)
+    assert (result.exit_code, json.loads(result.stdout)["files"]) == (1, {})
+    assert "nothing was drawn" in result.stderr
 
 
 def test_training_may_skip_damaged_images_and_names_them(data, tmp_path):

@@ -84,8 +84,10 @@ def make(name: str, *, grid: Grid, weights: str) -> Backbone:
 
 def grey_stem(conv: nn.Conv2d) -> nn.Conv2d:
     """A convolution on one channel that equals `conv` on three equal channels."""
-    shape: Any = (conv.kernel_size, conv.stride, conv.padding)
-    stem = nn.Conv2d(1, conv.out_channels, *shape, bias=conv.bias is not None)
+    shape: dict[str, Any] = {
+        "kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding,
+    }  # fmt: skip
+    stem = nn.Conv2d(1, conv.out_channels, bias=conv.bias is not None, **shape)
     with torch.no_grad():
         stem.weight.copy_(conv.weight.sum(1, keepdim=True))
         if conv.bias is not None and stem.bias is not None:

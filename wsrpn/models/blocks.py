@@ -1,7 +1,7 @@
 """Pooling over cells and regions, position embeddings, attention: what the models are made of."""
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -122,6 +122,27 @@ class Mlp(nn.Sequential):
         super().__init__(
             nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
         )
+
+    @property
+    def last(self) -> nn.Linear:
+        """The output layer."""
+        return cast("nn.Linear", self[-1])
+
+
+class Classifier(nn.Sequential):
+    """Layer norm and a small MLP on the last axis, whose logits start at one value.
+
+    Args:
+        width: d.
+        classes: k.
+        dropout: in the MLP.
+        start: logit of every class before training.
+    """
+
+    def __init__(self, width: int, classes: int, *, dropout: float, start: float) -> None:
+        mlp = Mlp(width, 2 * width, classes, dropout)
+        super().__init__(nn.LayerNorm(width), mlp)
+        nn.init.constant_(mlp.last.bias, start)
 
 
 class QueryAttention(nn.Module):

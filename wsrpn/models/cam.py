@@ -47,7 +47,8 @@ class Cam(nn.Module):
         self.backbone = backbones.make(backbone, grid=grid, weights=weights)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Conv2d(self.backbone.channels, classes, 1)
-        nn.init.constant_(self.classify.bias, math.log(prior / (1 - prior)))
+        with torch.no_grad():
+            self.classify.bias.fill_(math.log(prior / (1 - prior)))  # type: ignore[union-attr]
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Image logits and their maps."""

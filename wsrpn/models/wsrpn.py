@@ -22,6 +22,7 @@ from wsrpn.models import backbones
 from wsrpn.models.base import models
 from wsrpn.models.blocks import (
     Anchor,
+    Classifier,
     GroupNorm,
     Mlp,
     QueryAttention,
@@ -54,7 +55,7 @@ class BoxHead(nn.Module):
         super().__init__()
         self.anchor, self.spread = anchor, spread
         self.layers = Mlp(width, 2 * width, 4)
-        last = self.layers[-1]
+        last = self.layers.last
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
         if anchor != "moments":
@@ -116,6 +117,8 @@ class Wsrpn(nn.Module):
         answer: which branch gives the image-level logits, or the mean of both.
     """
 
+    owner: Tensor
+
     def __init__(
         self,
         *,
@@ -151,15 +154,15 @@ class Wsrpn(nn.Module):
         channels = self.backbone.channels
         # Over groups of channels, not over the batch: several processes learn what one would.
         self.project = nn.Sequential(GroupNorm(32, channels), nn.Conv2d(channels, width, 1))
-        self.patch_classifier = classifier(width, classes, dropout)
+        start = math.log(prior / (1 - prior))
+        self.patch_classifier = Classifier(width, classes, dropout=dropout, start=start)
         self.attention = QueryAttention(width, queries=regions, heads=heads, dropout=dropout)
         self.box_head = BoxHead(width, anchor=anchor, size=size, spread=spread)
         self.gaussian_head = Mlp(width, 2 * width, 4) if gaussian_head == "free" else None
         self.values = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
-        self.roi_classifier = classifier(width, classes, dropout)
-        nn.init.constant_(self.patch_classifier[-1][-1].bias, math.log(prior / (1 - prior)))
         each = -(-regions // classes) if guide else regions  # regions that speak of one class
-        nn.init.constant_(self.roi_classifier[-1][-1].bias, region_bias(prior, each))
+        start = region_bias(prior, each)
+        self.roi_classifier = Classifier(width, classes, dropout=dropout, start=start)
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Both answers, the cell maps and the regions."""
@@ -219,8 +222,3 @@ def standardised(maps: Float[Tensor, "b k gh gw"]) -> Float[Tensor, "b k m"]:
     """
     cells = maps.flatten(2)
     return (cells - cells.mean(-1, keepdim=True)) / (cells.std(-1, keepdim=True) + 1)
-
-
-def classifier(width: int, classes: int, dropout: float) -> nn.Sequential:
-    """Layer norm and a small MLP, on the last axis."""
-    return nn.Sequential(nn.LayerNorm(width), Mlp(width, 2 * width, classes, dropout))

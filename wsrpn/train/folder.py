@@ -25,7 +25,7 @@ _FREE = ("train.epochs", "train.workers", "data.source", "data.cache")
 
 @contextmanager
 def claimed(out: Path, here: World) -> Iterator[None]:
-    """One writer per run folder, for as long as the context lasts.
+    """One writer per run folder, for as long as the context lasts; it finds no half-written files.
 
     Raises:
         InputError: another process holds it, or it cannot be a folder.
@@ -44,6 +44,8 @@ def claimed(out: Path, here: World) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{out}: cannot be a run folder ({error.strerror}).") from None
     try:
+        for left in out.glob("*.tmp.*"):
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -95,7 +97,7 @@ def refuse_other_config(out: Path, config: RunConfig) -> None:
         if old.get(key) != new.get(key) and key not in _FREE:
             raise InputError(
                 f"{path}: {key} was {old.get(key)!r} when this run began, "
-                f"{new.get(key)!r} now; resume with the same config, or start anew with another --out."
+                f"{new.get(key)!r} now; resume with the same config, or choose another --out."
             )
 
 

@@ -126,7 +126,7 @@ class Run:
         if self.config.train.monitor != "loss" and not both:
             raise InputError(
                 f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class "
-                "with positive and negative images in split val; give data.val_share another value, or "
+                "with positive and negative images in split val; change data.val_share, or "
                 "set train.monitor=loss."
             )
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class Interrupted(RuntimeError):
@@ -38,7 +39,7 @@ def caught() -> Iterator[Caught]:
         seen.signal = number
         signal.signal(number, before[number])
 
-    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+    before: dict[int, Any] = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield seen
     finally:
