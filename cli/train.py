@@ -1,5 +1,6 @@
 """`wsrpn train`."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +39,7 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model from image-level labels (and whatever else the data offers)."""
-    from wsrpn import checkpoint
+    from wsrpn import checkpoint, files
     from wsrpn import config as configs
     from wsrpn.train import run
 
@@ -60,6 +61,14 @@ def train(
                 options.say(summary(row))
 
         run.train(chosen, out, resume=resume, device=device, listen=listen)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under torchrun the first process speaks for all
+    facts = files.read_json(out / "run.json", what="the facts of a run")["data"]
+    for note in facts["notes"]:
+        options.say(f"note: {note}")
+    skipped = [f"skipped {name}: {reason}" for name, reason in facts["unreadable"].items()]
+    for line in skipped:
+        options.say(line)
     best = checkpoint.load(out / "checkpoints", "best").state
     options.say(
         f"best epoch {best['epoch']} ({best['monitor']} {best['value']:.3f}); run folder: {out}"
@@ -69,10 +78,12 @@ def train(
             options.document(
                 "train",
                 files={"run": str(out), "metrics": str(out / "metrics.csv")},
-                warnings=[],
+                warnings=[*facts["notes"], *skipped],
                 **{best["monitor"]: best["value"]},
             )
         )
+    if skipped:
+        raise typer.Exit(1)
 
 
 def summary(row: "Mapping[str, float]") -> str:

@@ -112,6 +112,15 @@ def test_resume_prolongs_a_run_and_says_what_became_of_it(run, data):
     assert [row["epoch"] for row in table(run / "metrics.csv")] == ["1", "2"]
 
 
+def test_under_torchrun_only_the_first_process_prints_a_document(tmp_path, data, monkeypatch):
+    from wsrpn.train import run as training
+
+    monkeypatch.setattr(training, "train", lambda *_, **__: None)
+    monkeypatch.setenv("RANK", "1")
+    result = cli.train(data, tmp_path, "--json")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_two_trainings_with_one_seed_give_the_same_weights_and_another_seed_others(tmp_path, data):
     def weights(name, seed):
         assert cli.train(data, tmp_path / name, "--seed", seed).exit_code == 0
@@ -417,7 +426,10 @@ def test_a_contact_sheet_of_nothing_is_not_promised(trained, tmp_path):
 def test_training_may_skip_damaged_images_and_names_them(data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "holed")
     (folder / "images/000.png").write_bytes(b"damaged")
-    assert cli.train(folder, tmp_path / "r", "--set", "data.on_error=skip").exit_code in (0, 1)
+    result = cli.train(folder, tmp_path / "r", "--set", "data.on_error=skip", "--json")
+    assert result.exit_code == 1
+    assert "skipped images/000.png: " in result.stderr
+    assert "images/000.png" in json.loads(result.stdout)["warnings"][0]
     facts = json.loads((tmp_path / "r" / "run.json").read_text())
     assert list(facts["data"]["unreadable"]) == ["images/000.png"]
 
