@@ -70,16 +70,16 @@ def train(
     for line in skipped:
         options.say(line)
     best = checkpoint.load(out / "checkpoints", "best").state
-    options.say(
-        f"best epoch {best['epoch']} ({best['monitor']} {best['value']:.3f}); run folder: {out}"
-    )
+    figures = {} if best["value"] is None else {best["monitor"]: best["value"]}
+    told = "".join(f", {name} {value:.3f}" for name, value in figures.items())
+    options.say(f"kept epoch {best['epoch']}{told}; run folder: {out}")
     if json:
         options.emit(
             options.document(
                 "train",
                 files={"run": str(out), "metrics": str(out / "metrics.csv")},
                 warnings=[*facts["notes"], *skipped],
-                **{best["monitor"]: best["value"]},
+                **figures,
             )
         )
     if skipped:

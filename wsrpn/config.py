@@ -118,8 +118,9 @@ class TrainConfig:
         ema: decay of the running average of the weights that is evaluated and saved; 0 uses the
             weights themselves.
         patience: epochs without improvement after which training stops; 0 never stops early.
-        monitor: figure on the validation split that picks the best epoch. None of the choices reads
-            a box.
+        monitor: figure on the validation split that picks the epoch to keep, or `last`, which keeps
+            the last one: with an average of the weights and a cosine schedule the better choice
+            where the split is small. None of them reads a box.
         validate_every: epochs between validations.
         precision: `auto` takes bf16 where the processor has it.
         channels_last: `auto` takes it on CPU and with bf16 on GPU.
@@ -140,7 +141,7 @@ class TrainConfig:
     clip: NotNegative = 1.0
     ema: Annotated[float, Ge(0), Le(0.99999)] = 0.0
     patience: Annotated[int, Ge(0)] = 0
-    monitor: Literal["auroc", "image_ap", "loss"] = "auroc"
+    monitor: Literal["auroc", "image_ap", "loss", "last"] = "auroc"
     validate_every: Count = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: Literal["auto", "yes", "no"] = "auto"

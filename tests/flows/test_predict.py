@@ -60,7 +60,9 @@ def test_a_better_box_of_the_same_class_suppresses_and_the_best_are_kept():
     logits = [[1.0, 0.0], [2.0, -1.0], [0.0, -9.0]]
     tight = dataclasses.replace(LOOSE, nms_iou=0.5)
     found = one(output(boxes, logits), tight)
-    kept = sorted(zip(found.classes.tolist(), found.scores.astype(float).round(3).tolist(), strict=True))
+    kept = sorted(
+        zip(found.classes.tolist(), found.scores.astype(float).round(3).tolist(), strict=True)
+    )
     assert kept == [(0, 0.5), (0, 0.881), (1, 0.0), (1, 0.5)]
     assert len(one(output(boxes, logits), dataclasses.replace(tight, max_per_class=1)).scores) == 2
     assert one(

@@ -123,11 +123,11 @@ class Run:
     def _refuse_unmonitored(self) -> None:
         labels = self.dataset.split("val").labels()
         both = ((labels == 1).any(0) & (labels == 0).any(0)).any()
-        if self.config.train.monitor != "loss" and not both:
+        if self.config.train.monitor not in ("loss", "last") and not both:
             raise InputError(
                 f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class "
                 "with positive and negative images in split val; change data.val_share, or "
-                "set train.monitor=loss."
+                "set train.monitor=last."
             )
 
     def begin(self) -> None:
@@ -286,7 +286,7 @@ class Run:
         if better(value, self.best, monitor):
             self.best, self.best_epoch = value, now.epoch
             self._save_best(now)
-        elif self.best is None:
+        elif self.best is None:  # `last`, or a split that never says anything
             self._save_best(now)
 
     def _save_best(self, now: Progress) -> None:
