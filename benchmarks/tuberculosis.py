@@ -41,7 +41,7 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results" / "tuberculosis.md"
 SIDE = ["data.augment.flip=0.5", "data.augment.flip_swaps=[[TB image-left, TB image-right]]"]
 LITE = [
     "model.backbone=efficientnet_lite0", "model.weights=imagenet", "model.grid=7",
-    "train.freeze_backbone=true", "train.precision=fp32", "train.epochs=12",
+    "train.freeze_backbone=true", "train.precision=fp32", "train.epochs=12", "train.validate_every=12",
     "data.augment.rotate=0", "data.augment.translate=0", "data.augment.scale=0",
 ]  # fmt: skip
 DENSE = ["model.backbone=densenet121", "model.grid=14", "data.size=160"]
@@ -66,16 +66,26 @@ class Study:
 
 STUDIES = {
     "side-efficientnet": Study(
-        "side.csv, EfficientNet-Lite0 with ImageNet weights, frozen", "tbx11k/side.csv", SIDE + LITE
+        "side.csv, EfficientNet-Lite0 with ImageNet weights, frozen, 320 pixels",
+        "tbx11k/side.csv",
+        [*SIDE, *LITE, "data.size=320"],
     ),
     "side-densenet": Study(
-        "side.csv, DenseNet-121 from nothing", "tbx11k/side.csv", [*SIDE, *DENSE, "train.epochs=8"]
+        "side.csv, DenseNet-121 from nothing, 160 pixels",
+        "tbx11k/side.csv",
+        [*SIDE, *DENSE, "train.epochs=8"],
     ),
     "tb-efficientnet": Study(
-        "tb.csv, EfficientNet-Lite0 with ImageNet weights, frozen", "tb.csv", LITE, "source"
+        "tb.csv, EfficientNet-Lite0 with ImageNet weights, frozen, 224 pixels",
+        "tb.csv",
+        LITE,
+        "source",
     ),
     "tb-densenet": Study(
-        "tb.csv, DenseNet-121 from nothing", "tb.csv", [*DENSE, "train.epochs=5"], "source"
+        "tb.csv, DenseNet-121 from nothing, 160 pixels",
+        "tb.csv",
+        [*DENSE, "train.epochs=5"],
+        "source",
     ),
 }
 
