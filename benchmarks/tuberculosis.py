@@ -41,7 +41,8 @@ RESULTS = Path(__file__).parent.parent / "docs" / "results" / "tuberculosis.md"
 SIDE = ["data.augment.flip=0.5", "data.augment.flip_swaps=[[TB image-left, TB image-right]]"]
 LITE = [
     "model.backbone=efficientnet_lite0", "model.weights=imagenet", "model.grid=7",
-    "train.freeze_backbone=true", "train.precision=fp32", "train.epochs=12", "train.validate_every=12",
+    "train.freeze_backbone=true", "train.precision=fp32", "train.epochs=12",
+    "train.validate_every=12",
     "data.augment.rotate=0", "data.augment.translate=0", "data.augment.scale=0",
 ]  # fmt: skip
 DENSE = ["model.backbone=densenet121", "model.grid=14", "data.size=160"]

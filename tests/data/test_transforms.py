@@ -219,3 +219,22 @@ def test_resizing_is_antialiased_and_leaves_shares_alone():
 def test_an_image_of_the_right_size_is_not_touched():
     image = torch.rand(1, 16, 16)
     assert transforms.resized(image, 16) is image
+
+
+def test_a_flip_swaps_the_classes_that_name_a_side():
+    sample = Sample(
+        id="a",
+        image=torch.rand(1, 8, 8),
+        labels=torch.tensor([1.0, 0.0, math.nan]),
+        boxes=torch.tensor([[0.0, 0.0, 0.25, 0.5]]),
+        box_labels=torch.tensor([0]),
+        size_px=(8, 8),
+    )
+    config = dataclasses.replace(NOTHING, flip=1.0)
+    draws = torch.Generator().manual_seed(0)
+    flipped = transforms.augment(sample, config, draws, swaps=[(0, 1)])
+    assert flipped.labels.tolist()[:2] == [0.0, 1.0]
+    assert flipped.labels[2].isnan()
+    assert flipped.box_labels.tolist() == [1]
+    torch.testing.assert_close(flipped.boxes, torch.tensor([[0.75, 0.0, 1.0, 0.5]]))
+    torch.testing.assert_close(flipped.image, sample.image.flip(-1), atol=1e-5, rtol=0)

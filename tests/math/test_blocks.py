@@ -105,7 +105,7 @@ def test_the_gradient_of_noisy_or_equals_its_closed_form(values):
 
 
 @pytest.mark.parametrize(
-    "values", [[100.0] * 10, [-100.0] * 10, [100.0] + [-100.0] * 9, [-1e4, 1e4]]
+    "values", [[100.0] * 10, [-100.0] * 10, [100.0] + [-100.0] * 9, [-1e4, 1e4], [-1e4] * 10]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("label", [0.0, 1.0])
