@@ -205,10 +205,15 @@ def _undefined(
         notes.append("Images without an image-level answer are left out of image figures.")
     if not len(evidence.truth):
         notes.append("The data have no boxes of these classes: box figures are undefined.")
+    alike: dict[tuple[str, ...], list[str]] = {}
     for label, own in per_class.items():
-        gone = [n for n, f in own.items() if f.value is None and total[n].value is not None]
-        if gone:
-            notes.append(f"{label} is undefined in, and left out of: {', '.join(gone)}.")
+        gone = (n for n, f in own.items() if f.value is None and total[n].value is not None)
+        alike.setdefault(tuple(gone), []).append(label)
+    for figures, labels in alike.items():
+        if figures:
+            verb = "is" if len(labels) == 1 else "are"
+            names = ", ".join(labels)
+            notes.append(f"{names} {verb} undefined in, and left out of: {', '.join(figures)}.")
     if len(evidence.classes) == 1 and total["rodeo"].value is not None:
         notes.append("With one class, rodeo_classification has nothing to tell apart.")
     return notes

@@ -1,9 +1,10 @@
 """Trains in forked children and kills them; prints what it found as JSON. Run by `test_kill`.
 
-Torch is imported once, here, and no thread is started here, so that a fork costs milliseconds and a
-killed training is a real one. TensorBoard, too, is imported here: it takes a second.
+Everything is imported once, here, and nothing is computed here (torch's thread pool would not
+survive a fork), so that a fork costs milliseconds and a killed training is a real one.
 """
 
+import importlib
 import json
 import os
 import random
@@ -16,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.utils.tensorboard
 
 from tests.flows import runs
 from wsrpn import checkpoint, compat
@@ -122,6 +122,14 @@ def dying(after: int, work: Callable[[], object]) -> None:
     work()
 
 
+def learn_imports(config: RunConfig, folder: Path) -> None:
+    """Write down what a training imports on the way."""
+    before = set(sys.modules)
+    go_on(config, folder / "imports")
+    new = [name for name in sys.modules if name not in before and name.isascii()]
+    (folder / "modules.json").write_text(json.dumps(new))
+
+
 def main(folder: Path) -> dict[str, object]:
     """Everything that `test_kill` asserts."""
     torch.set_num_threads(1)
@@ -130,11 +138,14 @@ def main(folder: Path) -> dict[str, object]:
     source = runs.data(folder / "data")
     # One step per epoch: most of the time goes into saving, which is where a kill hurts.
     config = runs.wsrpn(source, "train.epochs=12", "train.batch=16", "train.monitor=loss")
+    ended(child(lambda: learn_imports(runs.wsrpn(source, "train.epochs=1"), folder)))
+    for name in json.loads((folder / "modules.json").read_text()):
+        importlib.import_module(name)
     ended(child(lambda: go_on(config, folder / "unbroken")))
     return {
         "unbroken": runs.fingerprint(folder / "unbroken"),
         "random": at_random(config, folder, 20, random.Random(0)),
-        "calls": at_every_call(config, folder, 7),
+        "calls": at_every_call(config, folder, 9),
         "left over": [str(p) for p in folder.rglob("*.tmp.*")],
     }
 

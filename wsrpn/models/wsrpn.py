@@ -221,4 +221,6 @@ def standardised(maps: Float[Tensor, "b k gh gw"]) -> Float[Tensor, "b k m"]:
     So the attention is equally sharp early in training, when logits are small, and late.
     """
     cells = maps.flatten(2)
+    if cells.shape[-1] == 1:
+        return torch.zeros_like(cells)  # one cell deviates from nothing
     return (cells - cells.mean(-1, keepdim=True)) / (cells.std(-1, keepdim=True) + 1)
