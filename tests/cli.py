@@ -8,7 +8,7 @@ from wsrpn_cli.app import app
 
 SMALL = (
     "model.backbone=tiny", "model.width=32", "model.heads=2", "model.regions=3", "data.size=48",
-    "train.batch=8",
+    "train.batch=8", "train.lr=0.002", "train.monitor=auroc",
 )  # fmt: skip
 
 

@@ -209,11 +209,11 @@ def _undefined(
     for label, own in per_class.items():
         gone = (n for n, f in own.items() if f.value is None and total[n].value is not None)
         alike.setdefault(tuple(gone), []).append(label)
-    for figures, labels in alike.items():
-        if figures:
+    for gone_from, labels in alike.items():
+        if gone_from:
             verb = "is" if len(labels) == 1 else "are"
             names = ", ".join(labels)
-            notes.append(f"{names} {verb} undefined in, and left out of: {', '.join(figures)}.")
+            notes.append(f"{names} {verb} undefined in, and left out of: {', '.join(gone_from)}.")
     if len(evidence.classes) == 1 and total["rodeo"].value is not None:
         notes.append("With one class, rodeo_classification has nothing to tell apart.")
     return notes

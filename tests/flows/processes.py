@@ -18,7 +18,7 @@ from wsrpn import checkpoint, compat
 from wsrpn.train import run
 from wsrpn.train.signals import Interrupted
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", "0"))
 
 
 def main(source: Path, out: Path) -> None:
@@ -26,7 +26,7 @@ def main(source: Path, out: Path) -> None:
     torch.set_num_threads(1)
     compat.torchvision()
     warnings.simplefilter("error")
-    config = runs.wsrpn(source, "model.dropout=0", "train.batch=8")
+    config = runs.wsrpn(source, *runs.ALIKE)
     written: list[str] = []
     sys.addaudithook(lambda event, given: note(event, given, out, written))
     with run.world("cpu") as here:

@@ -13,6 +13,9 @@ from wsrpn import checkpoint
 from wsrpn import config as configs
 from wsrpn.config import RunConfig
 
+# What makes several processes learn what one would: each has its own dropout and, in the backbone's
+# batch norms, the statistics of its own images.
+ALIKE = ("model.dropout=0", "train.batch=8", "train.freeze_backbone=true")
 LABELS = ("left", "right", "left|right", "")
 
 

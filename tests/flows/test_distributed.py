@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-4000:]
-    train(runs.wsrpn(source, "model.dropout=0", "train.batch=8"), folder / "one")
+    train(runs.wsrpn(source, *runs.ALIKE), folder / "one")
     return folder
 
 
