@@ -79,7 +79,7 @@ STUDIES = {
     "tb-efficientnet": Study(
         "tb.csv, EfficientNet-Lite0 with ImageNet weights, frozen, 224 pixels",
         "tb.csv",
-        LITE,
+        [*LITE, "train.epochs=4"],
         "source",
     ),
     "tb-densenet": Study(
