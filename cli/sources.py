@@ -119,11 +119,15 @@ def part(dataset: "Dataset", split: str) -> "Dataset":
 
 def predict(run: "TrainedRun", dataset: "Dataset", *, on_error: str, file: Path) -> "Predictions":
     """Predictions from `file` if this model made them on these images, else made and written."""
+    from wsrpn import config as configs
     from wsrpn import predict as predictor
     from wsrpn import predictions as prediction_files
+    from wsrpn.data import cache
     from wsrpn.errors import InputError
 
-    wanted = {**run.provenance(), "images_sha256": dataset.digest()}
+    # Images of another folder may have the same names, and a config may have been edited.
+    seen = cache.fingerprint([record.path for record in dataset.records], configs.dump(run.config))
+    wanted = {**run.provenance(), "images_sha256": dataset.digest(), "inputs_sha256": seen}
     if file.is_file():
         try:
             found = prediction_files.read(file, dataset)

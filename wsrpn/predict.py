@@ -67,7 +67,8 @@ def open_run(folder: Path, *, device: str = "auto") -> TrainedRun:
         raise InputError(f"{folder / 'run.json'}: damaged, it has no list 'classes'; train again.")
     classes = tuple(facts["classes"])
     # The weights come from the checkpoint; the file they were initialised from may be gone.
-    model = model_parts.build({**config.model, "weights": "none"}, classes=len(classes))
+    options = {**config.model, "weights": "none"} if "weights" in config.model else config.model
+    model = model_parts.build(options, classes=len(classes))
     try:
         model.load_state_dict(checkpoint.below("model", saved.tensors))
     except RuntimeError as error:

@@ -102,13 +102,16 @@ def test_the_opacity_follows_the_map_and_leaves_the_anatomy():
     assert draw.tint(np.ones((2, 2)), 0.0)[..., 3].max() == 0
 
 
-def test_the_map_of_a_class_is_the_sum_of_its_regions_weighted_by_their_scores():
+def test_the_map_of_a_class_joins_its_regions_by_noisy_or():
     maps = np.array([[[0.5, 0.3, 0.2]], [[0.1, 0.1, 0.8]]])
     scores = np.array([[0.9, 0.0], [0.4, 0.5]])
     made = picture(
         region_maps=maps, region_scores=scores, classes=("a", "b"), truth=(), patch_maps=None
     )
-    slow = [sum(scores[r, 0] * maps[r, 0, j] / maps[r].max() for r in range(2)) for j in range(3)]
+    absent = [1.0, 1.0, 1.0]
+    for r in range(2):
+        absent = [absent[j] * (1 - scores[r, 0] * maps[r, 0, j] / maps[r].max()) for j in range(3)]
+    slow = [1 - a for a in absent]
     assert made.region_map(0)[0] == pytest.approx(slow)
     assert made.region_map(1)[0] == pytest.approx(0.5 * maps[1, 0] / 0.8)
 

@@ -49,6 +49,18 @@ def decode(path: Path, size: int, *, max_pixels: int = images.MAX_PIXELS) -> Dec
     return Decoded((small * 255).round().to(torch.uint8).numpy(), (grey.shape[0], grey.shape[1]))
 
 
+def fingerprint(paths: Sequence[Path], settings: str = "") -> str:
+    """sha256 of which files these are, by path, size and time, and of what is done with them."""
+    digest = hashlib.sha256(settings.encode())
+    for path in paths:
+        try:
+            facts = path.stat()
+            digest.update(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{path.absolute()}\0missing\n".encode())
+    return digest.hexdigest()
+
+
 class Pixels:
     """Decoded images of some records by index.
 
@@ -164,15 +176,8 @@ class Pixels:
                 self._build(array, about, key, tell)
 
     def _key(self) -> str:
-        """What the cached bytes depend on: the files with their size and time, and our settings."""
-        digest = hashlib.sha256(f"{_VERSION} {self.size} {self.max_pixels}".encode())
-        for path in self.paths:
-            try:
-                facts = path.stat()
-                digest.update(f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
-            except OSError:
-                digest.update(f"{path.absolute()}\0missing\n".encode())
-        return digest.hexdigest()
+        """What the cached bytes depend on: the files, and our settings."""
+        return fingerprint(self.paths, f"{_VERSION} {self.size} {self.max_pixels}")
 
     def _open(self, array: Path, about: Path, key: str) -> bool:
         # The description is written last and counts the bytes: without it nothing was finished.

@@ -52,12 +52,15 @@ class Picture:
     region_scores: Float[np.ndarray, "r k"] | None = None
 
     def region_map(self, label: int) -> Float[np.ndarray, "rh rw"] | None:
-        """The regions of a class: the sum of their Gaussians, each with its score at its peak."""
+        """The regions of a class: their Gaussians, each with its score at its peak.
+
+        They are joined as the model joins regions, by noisy-OR, so the map stays in [0, 1].
+        """
         if self.region_maps is None or self.region_scores is None:
             return None
         peaks = self.region_maps.max(axis=(1, 2), keepdims=True)
         bells = self.region_maps / np.maximum(peaks, np.finfo(np.float32).tiny)
-        return np.einsum("r,rhw->hw", self.region_scores[:, label], bells)
+        return 1 - np.prod(1 - self.region_scores[:, label, None, None] * bells, axis=0)
 
     def patch_map(self, label: int) -> Float[np.ndarray, "gh gw"] | None:
         """The patch map of a class."""
