@@ -54,8 +54,8 @@ def read(path: Path, dataset: Dataset | None = None) -> Predictions:
     Args:
         path: the file.
         dataset: gives the order of the classes, and in a COCO results list the meaning of numbers:
-            category n is its n-th class, and image n is the record with `coco_id` n or with that
-            number as file name.
+            those of its own COCO file; in other data category n is its n-th class, and image n the
+            record with that number as file name.
 
     Raises:
         InputError: not such a file, with the row or entry that is wrong.
@@ -280,23 +280,22 @@ def _from_results(found: list[Any], path: Path, dataset: Dataset | None) -> Pred
             raise InputError(
                 f"{where}: needs image_id, category_id, bbox and score ({error!r})."
             ) from None
-        label = classes.index(category) if category in classes else _category(category, classes)
+        label = _category(category, dataset)
         if label is None or len(box) != 4:
             raise InputError(f"{where}: category {category} of {len(classes)}, bbox {box}.")
         rows.setdefault(names.get(image, image), []).append((box, score, label))
     return _foreign(rows, classes, path)
 
 
-def _category(category: Any, classes: tuple[str, ...]) -> int | None:
-    whole = isinstance(category, int) and 1 <= category <= len(classes)
-    return category - 1 if whole else None
+def _category(category: Any, dataset: Dataset) -> int | None:
+    names = (dataset.classes, dataset.numbers or range(1, len(dataset.classes) + 1))
+    return next((known.index(category) for known in names if category in known), None)
 
 
 def _coco_names(records: Sequence[Record]) -> dict[str, str]:
-    names = {str(int(r.path.stem)): r.id for r in records if r.path.stem.isdecimal()}
-    names.update({r.extra["coco_id"]: r.id for r in records if "coco_id" in r.extra})
-    names.update({r.id: r.id for r in records})
-    return names
+    by_file = {str(int(r.path.stem)): r.id for r in records if r.path.stem.isdecimal()}
+    by_number = {r.extra["coco_id"]: r.id for r in records if "coco_id" in r.extra}
+    return {**(by_number or by_file), **{r.id: r.id for r in records}}
 
 
 def _foreign(

@@ -72,12 +72,14 @@ class Dataset:
         classes: names, in the order of `Record.labels`.
         records: the images.
         notes: what the reader wants the user to know (counted skips, renamed classes).
+        numbers: what the source calls the classes, where it has numbers of its own (COCO).
     """
 
     name: str
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
+    numbers: tuple[int | str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)

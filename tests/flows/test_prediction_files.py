@@ -8,6 +8,7 @@ import pytest
 
 from tests.metrics.worlds import CLASSES, detections, world
 from wsrpn import predictions as files
+from wsrpn.data.coco import coco
 from wsrpn.errors import InputError
 from wsrpn.evaluate import evaluate
 from wsrpn.types import Predictions
@@ -93,6 +94,23 @@ def test_a_coco_results_list_is_read_with_its_data(tmp_path):
     assert back.images[0].classes.tolist() == [1]
     with pytest.raises(InputError, match="needs the data set"):
         files.read(path)
+
+
+def test_a_coco_results_list_goes_by_the_numbers_of_its_coco_file(tmp_path):
+    images = [{"id": 7, "file_name": "x.png"}, {"id": 4, "file_name": "0007.png"}]
+    categories = [{"id": 2, "name": "A"}, {"id": 1, "name": "B"}, {"id": 30, "name": "C"}]
+    truth = {"images": images, "categories": categories, "annotations": []}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    box = {"bbox": [1, 2, 3, 4], "score": 0.5}
+    entries = [{"image_id": 7, "category_id": n, **box} for n in (2, 1, 30)]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(entries))
+    back = files.read(path, coco(root=tmp_path / "truth.json"))
+    assert [d.id for d in back.images] == ["x.png"]
+    assert back.images[0].classes.tolist() == [0, 1, 2]
+    path.write_text(json.dumps([{"image_id": 7, "category_id": 3, **box}]))
+    with pytest.raises(InputError, match="category 3"):
+        files.read(path, coco(root=tmp_path / "truth.json"))
 
 
 @pytest.mark.parametrize(

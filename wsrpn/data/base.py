@@ -139,7 +139,7 @@ def pick(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     new = {before: now for now, before in enumerate(old)}
     records = tuple(_picked(record, old, new) for record in dataset.records)
     lost = sum(len(r.boxes) for r in dataset.records) - sum(len(r.boxes) for r in records)
-    dataset = dataclasses.replace(dataset, classes=tuple(classes), records=records)
+    dataset = dataclasses.replace(dataset, classes=tuple(classes), records=records, numbers=())
     return noted(dataset, f"{lost} boxes of classes that are not used.") if lost else dataset
 
 
@@ -167,7 +167,7 @@ def align(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     old = [dataset.classes.index(n) if n in dataset.classes else -1 for n in classes]
     new = {before: now for now, before in enumerate(old) if before >= 0}
     records = tuple(_picked(record, old, new) for record in dataset.records)
-    dataset = dataclasses.replace(dataset, classes=tuple(classes), records=records)
+    dataset = dataclasses.replace(dataset, classes=tuple(classes), records=records, numbers=())
     for words, names in (("not in these data, so unknown", lacking), ("not the model's", unused)):
         if names and len(names) < len(classes) + len(unused):
             dataset = noted(dataset, f"classes {words}: {', '.join(names)}.")

@@ -27,6 +27,7 @@ def coco(*, root: Path) -> Dataset:
 
     Returns:
         Classes in the order of the categories. Crowd boxes are left out and counted in the notes.
+        The numbers of images are kept in `extra` as `coco_id`, for lists of results.
 
     Raises:
         InputError: with the path inside the JSON, for every fault.
@@ -52,7 +53,7 @@ def coco(*, root: Path) -> Dataset:
     if twice:
         raise InputError(f"{root}: images: file_name '{twice[0]}' stands twice.")
     notes = (f"{crowd} crowd boxes left out.",) if crowd else ()
-    return Dataset(str(root), tuple(classes), records, notes)
+    return Dataset(str(root), tuple(classes), records, notes, tuple(categories))
 
 
 def _by_id(tree: Mapping[str, Any], key: str, path: Path) -> dict[Any, Mapping[str, Any]]:
@@ -132,6 +133,7 @@ def _record(
         labels=tuple(1.0 if index in present else 0.0 for index in range(classes)),
         split=splits.parse(str(split), where=where) if split else None,
         boxes=tuple(boxes),
+        extra={"coco_id": str(image["id"])},
     )
 
 
