@@ -38,7 +38,8 @@ def check(
         options.say(f"contact sheet: {sheet}")
     problems = found["problems"]
     if json:
-        document = options.document("data check", files=files, warnings=problems)
+        told = [*problems, *found["warnings"]]
+        document = options.document("data check", files=files, warnings=told)
         options.emit({**document, "check": found})
     if problems:
         raise typer.Exit(1)

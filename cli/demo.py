@@ -7,7 +7,7 @@ import typer
 
 from . import options
 
-DATA = "phantom:cxr?images=1000&size=128&seed=1"
+DATA = "phantom:cxr?images=800&size=160&seed=1"
 
 
 def demo(

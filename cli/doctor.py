@@ -14,7 +14,7 @@ EXTRAS = {
         "pip install 'wsrpn[efficientnet]'",
     ),
 }
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-image", "scikit-learn", "pydicom")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "pydicom")
 
 
 def doctor(json: options.Json = False) -> None:
@@ -28,12 +28,18 @@ def doctor(json: options.Json = False) -> None:
     from wsrpn.models import models
     from wsrpn.models.backbones import backbones
 
-    warnings = []
+    warnings, broken = [], False
     for package in PACKAGES:
-        options.say(f"{package:14} {importlib.metadata.version(package)}")
+        try:
+            options.say(f"{package:14} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            broken = True
+            warnings.append(f"{package} is missing; pip install {package}")
+            options.say(f"{package:14} missing; pip install {package}")
     try:
         compat.torchvision()
     except (ImportError, RuntimeError) as error:
+        broken = True
         warnings.append(f"torchvision cannot be imported ({error}); pip install torchvision")
     for what, (module, remedy) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
@@ -54,5 +60,5 @@ def doctor(json: options.Json = False) -> None:
         options.say(f"{word}: {', '.join(names)}")
     if json:
         options.emit(options.document("doctor", files={}, warnings=warnings))
-    if any("torchvision" in warning for warning in warnings):
+    if broken:
         raise typer.Exit(1)

@@ -44,6 +44,7 @@ def evaluate(
 
     options.load_code(code)
     evaluation.check_form(require or [])  # before the model runs
+    which = options.choice("--images", images, ("all", "listed"))
     fitted = sources.calibration(source, calibration)
     found = sources.answers(
         source, data=data, split=split, device=device, on_error=on_error, out=out
@@ -53,7 +54,7 @@ def evaluate(
         found.dataset,
         calibration=fitted,
         bootstrap=bootstrap,
-        images=options.choice("--images", images, ("all", "listed")),
+        images=which,
         by=by,
     )
     unmet = evaluation.check_requirements(report, require or [])

@@ -98,14 +98,15 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 def _verdict(error: Exception) -> tuple[int, str]:
     from wsrpn.errors import InputError, RequirementError
+    from wsrpn.train.signals import Interrupted
 
     text = " ".join(str(error).split())
     if isinstance(error, InputError):
         return 2, text
     if isinstance(error, RequirementError):
         return 3, text
-    if hasattr(error, "code"):
-        return int(error.code), text
+    if isinstance(error, Interrupted):
+        return error.code, text
     if isinstance(error, OSError):
         # A path that cannot be is the user's; a full disk is not.
         wrong = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)

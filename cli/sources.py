@@ -87,12 +87,13 @@ def load(data: str, split: str) -> "Dataset":
 
 
 def load_for(run: "TrainedRun", data: str, split: str) -> "Dataset":
-    """DATA (or what the run was trained on) with the run's classes, one split of it."""
-    from wsrpn.data import base
+    """DATA (or what the run was trained on, split as it was then) with the run's classes."""
+    from wsrpn.data import base, splits
 
     own = run.config.data
     if not data or data == own.source:
-        return part(base.load(dataclasses.replace(own, classes=run.classes)), split)
+        dataset = base.load(dataclasses.replace(own, classes=run.classes))
+        return part(splits.restore(dataset, splits.read(run.folder / "splits.csv")), split)
     dataset = base.load(dataclasses.replace(own, source=data, classes=()))
     return part(base.align(dataset, run.classes), split)
 

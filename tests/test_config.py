@@ -176,6 +176,7 @@ def run_of(**changes):
         ({"model": {"name": "cam", "classes": 7}}, "unknown key 'classes'"),
         ({"losses": {"image_bce": {"pos": 1}}}, "loss image_bce: unknown key 'pos'"),
         ({"losses": {"detection": {}}}, "no phase gives this loss a weight"),
+        ({"train": {"monitor": "last", "patience": 2}}, "train.patience has no effect"),
         ({"phases": [{"weights": {"image_bc": 1}}]}, "Did you mean 'image_bce'?"),
         (
             {"phases": [{"weights": {"cell_consistency": 1}}]},

@@ -101,10 +101,11 @@ class Calibration:
         A box score moves with the temperature and bias of its class. Boxes keep their order.
 
         Raises:
-            InputError: other classes, or predictions that were calibrated before.
+            InputError: other classes or another model, or predictions that were calibrated before.
         """
         if predictions.provenance.get("calibrated"):
             raise InputError("These predictions are calibrated already. Give those of the model.")
+        self._refuse_other_model(predictions.provenance)
         own = self.of(predictions.classes)
         scale, bias = np.array(own.temperature), np.array(own.bias)
         return dataclasses.replace(
@@ -112,6 +113,16 @@ class Calibration:
             images=tuple(_applied(image, scale, bias) for image in predictions.images),
             provenance={**predictions.provenance, "calibrated": True},
         )
+
+    def _refuse_other_model(self, provenance: Mapping[str, Any]) -> None:
+        """Where both sides say whose answers they know, they must say the same."""
+        mine = self.provenance.get("predictions", {}).get("weights_sha256")
+        theirs = provenance.get("weights_sha256")
+        if mine and theirs and mine != theirs:
+            raise InputError(
+                "The calibration was fitted to other weights than those of these predictions "
+                "(was the run trained on since?). Calibrate again, or name the one that fits."
+            )
 
     def choose(self, detections: Detections) -> Int[np.ndarray, " m"]:
         """Indices of the boxes that the operating point shows (see `chosen`), best first.
@@ -233,6 +244,7 @@ def _parsed(found: Mapping[str, Any]) -> Calibration:
             group: {metric: Figure(**figure) for metric, figure in figures.items()}
             for group, figures in values.get(name, {}).items()
         }
+    dict(dict(values.get("provenance", {})).get("predictions", {}))  # both are mappings
     if not all(t > 0 for t in values["temperature"]):
         raise ValueError("a temperature is not above 0")
     return Calibration(**values)

@@ -10,11 +10,17 @@ from wsrpn.errors import InputError
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device a user asked for; `auto` takes a GPU if there is one.
 
+    Args:
+        name: auto, cpu, cuda, cuda:1 …; `cuda` without a number is this process's own.
+        local_rank: number of this process on its machine.
+
     Raises:
         InputError: an unknown device, or one this machine does not have.
     """
-    if name == "auto":
-        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        name = f"cuda:{local_rank}"
+    elif name == "auto":
+        name = "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

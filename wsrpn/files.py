@@ -34,7 +34,10 @@ def write(path: Path, data: bytes) -> str:
 
 
 def write_with(path: Path, save: Callable[[Path], None]) -> None:
-    """The same for a library that wants to write the file itself; the suffix is kept."""
+    """The same for a library that wants to write the file itself; the suffix is kept.
+
+    It is not synced: after a power failure such a file, a picture, may have to be made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp.{os.getpid()}{path.suffix}")
     try:

@@ -66,6 +66,8 @@ def heatmap(
     show = _indices(run.classes, classes)
     if format not in FORMATS:
         raise InputError(f"--format {format}: no such choice. {nearest(format, FORMATS)}")
+    if calibration is not None:
+        calibration.apply(Predictions(run.classes, (), run.provenance()))  # refused before drawing
     failed: dict[str, str] = {}
     records = {record.id: record for record in dataset.records}
     names = file_names(list(records), format)

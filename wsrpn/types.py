@@ -2,9 +2,8 @@
 
 Letters of shapes: `b` images, `k` classes, `r` regions, `n` boxes, `c` channels, `h w` pixels,
 `gh gw` grid cells. A *label* is 1 (present), 0 (known to be absent) or nan (unknown). Boxes say
-their
-format: `xyxy` or `cxcywh`; `_px` is pixels of the stored file, and without it a coordinate is a
-share of the image, in [0, 1]. *Logits* are before and *scores* after the sigmoid.
+their format: `xyxy` or `cxcywh`; `_px` is pixels of the stored file, and without it a coordinate is
+a share of the image, in [0, 1]. *Logits* are before and *scores* after the sigmoid.
 """
 
 import dataclasses

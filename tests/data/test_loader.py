@@ -276,3 +276,12 @@ def test_unknown_labels_arrive_as_nan(tmp_path):
     (batch,) = epoch(images_of(folder), batch=1)
     assert batch.labels[0, 0] == 1
     assert math.isnan(batch.labels[0, 1])
+
+
+def test_a_file_damaged_behind_its_header_is_found_at_once_by_whoever_cannot_stop_later(tmp_path):
+    root = make.manifest(tmp_path, 6, size=(64, 64))
+    path = root / "images" / "000.png"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    lazy, thorough = (images_of(root, cache="none", augment=None) for _ in range(2))
+    assert lazy.prepare() == {}
+    assert list(thorough.prepare(decode=True)) == ["images/000.png"]

@@ -132,3 +132,14 @@ def test_a_faulty_split_file_is_named_with_its_line(tmp_path):
         path.write_text(text)
         with pytest.raises(InputError, match=sentence):
             splits.read(path)
+
+
+def test_a_set_that_has_grown_keeps_the_splits_of_before():
+    before = assigned([f"p{n}" for n in range(12)])
+    kept = {record.id: record.split for record in before.records}
+    grown = assigned([*(f"p{n}" for n in range(12)), *("p3", "p5"), *(f"q{n}" for n in range(40))])
+    assert {r.id: r.split for r in grown.records[:12]} != kept  # the shares moved some patients
+    found = splits.restore(grown, kept)
+    assert {r.id: r.split for r in found.records[:12]} == kept
+    assert splits.leaks(found) == []
+    assert found.records[14:] == grown.records[14:]

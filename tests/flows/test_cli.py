@@ -149,6 +149,34 @@ def test_a_loss_of_the_users_own_is_trained_and_shown(tmp_path, data):
     assert done("calibrate", tmp_path / "run").exit_code == 0  # needs the model only
 
 
+def test_a_model_of_the_users_own_is_trained_and_opened_again(tmp_path, data):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "from wsrpn.models.base import models\n"
+        "from wsrpn.types import ModelOutput\n"
+        "@models.register('my_cells', gives=('logits', 'maps'))\n"
+        "class Cells(nn.Module):\n"
+        "    def __init__(self, *, classes, stride: int = 8):\n"
+        "        super().__init__()\n"
+        "        self.score = nn.Conv2d(1, classes, stride, stride=stride)\n"
+        "    def forward(self, batch):\n"
+        "        maps = self.score(batch.images)\n"
+        "        return ModelOutput(logits=maps.mean((2, 3)), maps=maps)\n"
+    )
+    config = {
+        "model": {"name": "my_cells"}, "phases": [{"weights": {"image_bce": 1.0}}],
+        "train": {"epochs": 1, "monitor": "last"}, "data": {"size": 48},
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    code = ("--code", tmp_path / "mine.py")
+    done("train", tmp_path / "mine.yaml", "--data", data, "--out", tmp_path / "run", *code)
+    assert "auroc" in document("eval", tmp_path / "run", *FEW, *code)["metrics"]
+    frozen = ("--set", "train.freeze_backbone=true")
+    words = ("train", tmp_path / "mine.yaml", "--data", data, "--out", tmp_path / "b", *frozen)
+    refused = cli.wsrpn(*words, *code)
+    assert (refused.exit_code, "has no part 'backbone'" in refused.stderr) == (2, True)
+
+
 def test_a_metric_of_the_users_own_is_in_the_report(tmp_path, trained):
     (tmp_path / "mine.py").write_text(
         "from wsrpn.metrics import Values, metrics\n"
@@ -242,6 +270,17 @@ def test_the_model_runs_once_and_again_only_for_other_weights_or_images(run, mon
     assert len(calls) == 3
 
 
+def test_images_of_another_folder_with_the_same_names_are_predicted_anew(run, data, tmp_path):
+    first = document("eval", run, *FEW)["metrics"]["auroc"]["value"]
+    other = shutil.copytree(data, tmp_path / "other")
+    for path in other.rglob("*.png"):
+        with Image.open(path) as image:
+            size = image.size
+        Image.new("L", size).save(path)
+    assert document("eval", run, "--data", other, *FEW)["metrics"]["auroc"]["value"] == 0.5
+    assert document("eval", run, *FEW)["metrics"]["auroc"]["value"] == first
+
+
 def test_eval_uses_the_runs_calibration_or_the_one_that_is_named(run):
     own = document("eval", run, *FEW)["metrics"]
     saved = json.loads((run / "calibration.json").read_text())
@@ -257,6 +296,25 @@ def test_eval_uses_the_runs_calibration_or_the_one_that_is_named(run):
 def test_images_of_the_calibration_are_named_in_a_warning(run):
     warnings = document("eval", run, *FEW, "--split", "val")["warnings"]
     assert any("6 evaluated images were used to fit the calibration" in text for text in warnings)
+
+
+def test_a_calibration_of_weights_that_are_gone_is_refused(run):
+    saved = json.loads((run / "calibration.json").read_text())
+    saved["provenance"]["predictions"]["weights_sha256"] = "of a shorter training"
+    (run / "calibration.json").write_text(json.dumps(saved))
+    for words in (("eval", run), ("heatmap", run, "--out", run / "pictures")):
+        refused = cli.wsrpn(*words)
+        assert (refused.exit_code, "Calibrate again" in refused.stderr) == (2, True)
+    assert not (run / "pictures").exists()
+
+
+def test_a_run_is_scored_on_the_split_it_was_trained_with(run, data):
+    splits = {row["image"]: row["split"] for row in table(run / "splits.csv")}
+    lines = (run / "splits.csv").read_text().replace(",test", ",spare").replace(",val", ",test")
+    (run / "splits.csv").write_text(lines.replace(",spare", ",val"))
+    done("eval", run, *FEW)
+    seen = json.loads((run / "eval-test" / "predictions.json").read_text())["images"]
+    assert {splits[image["file_name"]] for image in seen} == {"val"}
 
 
 def test_a_requirement_that_is_not_met_exits_with_3_and_says_what_is(run):

@@ -183,6 +183,7 @@ def test_a_calibration_file_comes_back_as_it_was(tmp_path):
         ({"temperature": [1.0]}, "damaged calibration"),
         ({"temperature": [0.0, 1.0, 1.0]}, "damaged calibration"),
         ({"threshold": None}, "damaged calibration"),
+        ({"provenance": {"predictions": "a"}}, "damaged calibration"),
     ],
 )
 def test_a_wrong_calibration_file_is_one_sentence(tmp_path, change, sentence):
@@ -202,6 +203,19 @@ def test_other_classes_and_a_second_application_are_refused():
         fitted.apply(fitted.apply(predictions))
     with pytest.raises(InputError, match="calibrated already"):
         calibrate(fitted.apply(predictions), dataset)
+
+
+def test_a_calibration_of_other_weights_is_refused_and_of_unknown_ones_is_not():
+    predictions, dataset = sure_world(images=20)
+
+    def of(weights):
+        return dataclasses.replace(predictions, provenance=weights)
+
+    fitted = calibrate(of({"weights_sha256": "a"}), dataset, bootstrap=0)
+    assert fitted.apply(of({"weights_sha256": "a"})).images
+    assert fitted.apply(of({})).images
+    with pytest.raises(InputError, match="other weights"):
+        fitted.apply(of({"weights_sha256": "b"}))
 
 
 def test_evaluating_the_images_of_the_fit_is_said_by_name():

@@ -173,6 +173,8 @@ def test_rows_are_the_classes_with_truth_or_a_box_and_the_best_where_none_is():
     weak = detections([[0, 0, 9, 9]], [0.2], [2])
     assert picture(truth=(), detections=weak).shown() == (2,)
     assert picture(detections=weak).shown({2: 0.1}) == (1, 2)
+    assert picture(detections=weak).shown({2: 0.3}) == (1,)
+    assert picture(detections=weak).shown() == (1, 2)  # chosen by an operating point below ½
     assert picture(truth=(), detections=None).shown() == (0,)
 
 

@@ -5,6 +5,7 @@ the window, 256 levels are what a display shows; the rounding (0.2 %) is far bel
 and memory and disk are half of what 16 bits need.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -121,19 +122,20 @@ class Pixels:
         self._pixels[index] = decoded.pixels
         self._sizes[index] = decoded.size_px
 
-    def prepare(self, progress: Progress | None = None) -> None:
+    def prepare(self, progress: Progress | None = None, *, decode: bool = False) -> None:
         """Look at every file once: fill the cache, or read the headers where nothing is kept.
 
         Afterwards `failed` is complete (for kind `none`: as far as headers tell). Done once.
 
         Args:
             progress: called with how many images are done, and of how many.
+            decode: read whole files where nothing is kept, too, for whoever cannot stop later.
         """
         if self._ready:
             return
         tell = progress or (lambda done, total: None)
         if self.kind == "none":
-            self._visit(self._look, tell)
+            self._visit(self._try if decode else self._look, tell)
         elif self.kind == "memory":
             self._allocate()
             self._visit(self._fill, tell)
@@ -157,6 +159,10 @@ class Pixels:
             images.size(self.paths[index], max_pixels=self.max_pixels)
         except ImageReadError as error:
             self.failed[index] = str(error)
+
+    def _try(self, index: int) -> None:
+        with contextlib.suppress(ImageReadError):  # it is in `failed` then
+            self[index]
 
     def _fill(self, index: int) -> None:
         if index in self.failed or self._sizes[index] is not None:

@@ -109,13 +109,13 @@ class ImageDataset(torch_data.Dataset[Sample]):
         inside = images.read(record.mask) > 0  # instance numbers and 255 alike
         return resized(torch.from_numpy(inside.astype(np.float32))[None], self.size)
 
-    def prepare(self, progress: Progress | None = None) -> dict[str, str]:
+    def prepare(self, progress: Progress | None = None, *, decode: bool = False) -> dict[str, str]:
         """Fill the cache and find what cannot be read; see `Pixels.prepare`.
 
         Returns:
             Id → reason of the images that cannot be read, in the order of the records.
         """
-        self.pixels.prepare(progress)
+        self.pixels.prepare(progress, decode=decode)
         return self.failed
 
     @property

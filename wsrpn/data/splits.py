@@ -161,6 +161,23 @@ def read(path: Path) -> dict[str, Split]:
     return found
 
 
+def restore(dataset: Dataset, kept: Mapping[str, Split]) -> Dataset:
+    """The data set with the splits of before; new images of a known patient join that patient.
+
+    Shares of a data set that has grown would move patients that were trained on into the test.
+
+    Args:
+        dataset: with splits.
+        kept: image → split, as `read` gives it.
+    """
+    patients = {r.patient: kept[r.id] for r in dataset.records if r.id in kept}
+    records = tuple(
+        dataclasses.replace(r, split=kept.get(r.id, patients.get(r.patient, r.split)))
+        for r in dataset.records
+    )
+    return dataclasses.replace(dataset, records=records)
+
+
 def parse(cell: str, *, where: str) -> Split:
     """A split from a cell.
 

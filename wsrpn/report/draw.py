@@ -36,7 +36,7 @@ class Picture:
         classes: names.
         name: of the image, for the heading.
         truth: gold boxes in pixels of `image`.
-        detections: boxes of a model, in pixels of `image`.
+        detections: boxes to draw of a model, in pixels of `image`.
         patch_maps: score per class and cell of the patch branch, in [0, 1].
         region_maps: Gaussian map per region.
         region_scores: class scores of each region.
@@ -67,11 +67,14 @@ class Picture:
         return None if self.patch_maps is None else self.patch_maps[label]
 
     def shown(self, thresholds: Mapping[int, float] | None = None) -> tuple[int, ...]:
-        """Classes worth a row: those with truth or with a box to draw; the best one if none is."""
+        """Classes worth a row: those with truth or with a box to draw; the best one if none is.
+
+        Without thresholds every box is drawn: whoever made the picture chose them.
+        """
         said = {box.label for box in self.truth}
         if self.detections is not None and len(self.detections.scores):
             scores, labels = self.detections.scores, self.detections.classes
-            limits = np.array([(thresholds or {}).get(int(k), 0.5) for k in labels])
+            limits = np.array([(thresholds or {}).get(int(k), 0.0) for k in labels])
             said |= {int(k) for k in labels[scores >= limits]}
             said = said or {int(labels[scores.argmax()])}
         return tuple(sorted(said)) or tuple(range(min(1, len(self.classes))))

@@ -90,6 +90,8 @@ def world(device: str = "auto") -> Iterator[World]:
         yield World(0, 1, chosen)
         return
     backend = "nccl" if chosen.type == "cuda" else "gloo"
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # where nccl puts gathered objects and barriers
     dist.init_process_group(backend, timeout=datetime.timedelta(minutes=10))
     try:
         yield World(rank, size, chosen)

@@ -52,7 +52,8 @@ def feed(dataset: Dataset, config: RunConfig, here: World, *, training: bool, ca
         InputError: an image cannot be read and `data.on_error` is `stop`.
     """
     samples = _samples(dataset, config, training, cache)
-    failed = samples.prepare()
+    # A step cannot do without an image that fails in the middle of an epoch.
+    failed = samples.prepare(decode=config.data.on_error == "skip")
     if failed and config.data.on_error == "stop":
         reason = next(iter(failed.values()))
         more = f" ({len(failed) - 1} more like it.)" if len(failed) > 1 else ""

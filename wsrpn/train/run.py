@@ -55,7 +55,7 @@ def train(
 
     Raises:
         InputError: config, data or folder are not usable.
-        Diverged: a loss was not finite; `nonfinite.json` names the images.
+        Diverged: a loss was not finite; `nonfinite-rankN.json` names the images of process N.
         signals.Interrupted: a signal asked for the end; a checkpoint is written.
     """
     config = complete(config)
@@ -74,6 +74,11 @@ def complete(config: RunConfig) -> RunConfig:
     Raises:
         InputError: an unknown part or option, or a loss that reads what the model does not give.
     """
+    if config.train.patience and config.train.monitor == "last":
+        raise InputError(
+            "train.patience has no effect with train.monitor=last; set train.monitor to auroc, "
+            "image_ap or loss."
+        )
     model = model_parts.filled(config.model)
     used = dict.fromkeys(name for phase in config.phases for name in phase.weights)
     for name in used:
@@ -110,6 +115,9 @@ class Run:
         torch.manual_seed(config.train.seed)
         model = model_parts.build(config.model, classes=len(dataset.classes)).to(here.device)
         if config.train.freeze_backbone:
+            if not hasattr(model, "backbone"):
+                name = config.model["name"]
+                raise InputError(f"train.freeze_backbone: model {name} has no part 'backbone'.")
             model.get_submodule("backbone").requires_grad_(False)
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
