@@ -7,6 +7,7 @@ import typer
 
 from . import options
 
+SHORT = ("auroc", "ap@0.1", "ap@0.3", "rodeo", "pointing_game", "ece")
 DATA = "phantom:cxr?images=800&size=160&seed=1"
 
 
@@ -20,14 +21,17 @@ def demo(
     import shutil
     import time
 
+    from wsrpn import files
     from wsrpn.errors import InputError
+    from wsrpn.types import Figure
 
-    from . import calibrate, eval, heatmap, train
+    from . import calibrate, eval, heatmap, tables, train
 
-    run = out / "run"
+    run, pictures = out / "run", out / "heatmaps"
     if run.exists():
-        if not (run / "config.yaml").is_file():
-            raise InputError(f"{run}: exists and is not a run folder; choose another --out.")
+        config = run / "config.yaml"
+        if not config.is_file() or "source: phantom:cxr" not in config.read_text("utf-8"):
+            raise InputError(f"{run}: exists and is not of an earlier demo; choose another --out.")
         shutil.rmtree(run)
     begun = time.monotonic()
     options.say(f"$ wsrpn train wsrpn-demo --data '{DATA}' --out {run}")
@@ -35,11 +39,23 @@ def demo(
     options.say(f"\n$ wsrpn calibrate {run}")
     calibrate.calibrate(run, device=device)
     options.say(f"\n$ wsrpn eval {run}")
-    eval.evaluate(run, device=device, json=json)
-    options.say(f"\n$ wsrpn heatmap {run} --out {out / 'heatmaps'} --limit 12")
-    heatmap.heatmap(run, out=out / "heatmaps", limit=12, device=device)
-    options.say(
-        f"\ndone in {time.monotonic() - begun:.0f} s. Look at\n"
-        f"  {out / 'heatmaps' / 'contact_sheet.png'}\n  {run / 'reliability.png'}\n"
-        f"  {run / 'eval-test' / 'report.json'}"
-    )
+    eval.evaluate(run, device=device)
+    options.say(f"\n$ wsrpn heatmap {run} --out {pictures} --limit 12")
+    heatmap.heatmap(run, out=pictures, limit=12, device=device)
+
+    made = {
+        "contact_sheet": pictures / "contact_sheet.png",
+        "reliability": run / "reliability.png",
+        "report": run / "eval-test" / "report.json",
+    }
+    report = files.read_json(made["report"], what="the report of the evaluation")
+    found = {name: Figure(**report["metrics"][name]) for name in SHORT}
+    options.say(f"\ndone in {time.monotonic() - begun:.0f} s")
+    for name, figure in found.items():
+        options.say(f"  {name:14} {tables.number(figure):>6}   {tables.interval(figure)}")
+    for path in made.values():
+        options.say(f"  {path}")
+    if json:
+        paths = {name: str(path) for name, path in made.items()}
+        document = options.document("demo", files=paths, warnings=[])
+        options.emit({**document, "metrics": {n: report["metrics"][n] for n in SHORT}})

@@ -58,10 +58,25 @@ def answers(
 
     run = open_run(source, device=device)
     dataset = load_for(run, data, split)
-    folder = out or source / f"eval-{split}"
+    own = not data or data == run.config.data.source
+    folder = out or source / (f"eval-{split}" if own else f"eval-{split}-{short(data)}")
     file = folder / "predictions.json"
     predictions = predict(run, dataset, on_error=on_error, file=file)
     return Answers(predictions, dataset, run, folder, file)
+
+
+def short(data: str) -> str:
+    """A part of a folder's name for other data than the run's own.
+
+    Example:
+        >>> short("nih:/data/x")[:6]
+        'nih_da'
+    """
+    import hashlib
+    import re
+
+    digest = hashlib.sha256(data.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', data)[:30].strip('_')}-{digest}"
 
 
 def check(split: str, on_error: str) -> None:

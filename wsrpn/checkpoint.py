@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,8 +190,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
                 # Fused AdamW walks through memory: a moment laid out otherwise than its weight
                 # would be added to other elements, without an error.
                 values[key] = torch.empty_like(parameter).copy_(value)
-
-
-def steps(folder: Path) -> Iterator[int]:
-    """Steps of the `last` checkpoints, newest first."""
-    yield from map(_step, candidates(folder, "last"))

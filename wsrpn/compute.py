@@ -54,8 +54,8 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
-def wants_channels_last(config_value: str, device: torch.device, dtype: torch.dtype) -> bool:
+def wants_channels_last(config_value: str | bool, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether convolutions run with channels last: always faster on a CPU, with bf16 on a GPU."""
     if config_value != "auto":
-        return config_value == "yes"
+        return config_value is True
     return device.type == "cpu" or dtype != torch.float32

@@ -144,7 +144,7 @@ class TrainConfig:
     monitor: Literal["auroc", "image_ap", "loss", "last"] = "auroc"
     validate_every: Count = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    channels_last: Literal["auto", "yes", "no"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
     freeze_backbone: bool = False
     seed: int = 0
     workers: Annotated[int, Ge(0)] = 0

@@ -529,11 +529,11 @@ def test_the_demo_runs_all_four_commands(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "DATA", "phantom:cxr?images=40&size=48&seed=1")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("of an older demo, which is replaced")
+    (tmp_path / "run" / "config.yaml").write_text("data:\n  source: phantom:cxr\n")
     result = done("demo", "--out", tmp_path, "--epochs", 1, "--json")
     for command in ("train", "calibrate", "eval", "heatmap"):
         assert f"$ wsrpn {command}" in result.stderr
-    assert json.loads(result.stdout)["command"] == "eval"
+    assert json.loads(result.stdout)["command"] == "demo"
     for path in ("heatmaps/contact_sheet.png", "run/reliability.png", "run/eval-test/report.json"):
         assert (tmp_path / path).is_file()
         assert str(tmp_path / path) in result.stderr
@@ -544,7 +544,7 @@ def test_the_demo_does_not_delete_what_it_did_not_make(tmp_path):
     (tmp_path / "run" / "thesis.txt").write_text("the only copy")
     result = cli.wsrpn("demo", "--out", tmp_path)
     assert result.exit_code == 2
-    assert "is not a run folder; choose another --out" in result.stderr
+    assert "not of an earlier demo; choose another --out" in result.stderr
     assert (tmp_path / "run" / "thesis.txt").exists()
 
 
@@ -585,7 +585,7 @@ def test_stdout_is_data_stderr_is_for_people_and_the_exit_code_tells(run):
     words = ("eval", run, "--json", "--bootstrap", "10", "--require", "auroc>=2")
     result = script(*words)
     assert result.returncode == 3
-    assert json.loads(result.stdout)["command"] == "eval"
+    assert json.loads(result.stdout)["command"] == "demo"
     assert result.stderr.splitlines()[-1].startswith("not met: auroc>=2 (it is ")
     assert "Traceback" not in result.stderr
     wrong = script("eval", "nowhere")
@@ -650,3 +650,21 @@ def test_version_and_bare_help():
     assert (bare.exit_code, bare.stderr) == (2, "")
     assert "Usage" in bare.stdout
     assert "Usage" in done("-h").stdout
+
+
+def test_other_data_do_not_overwrite_the_report_of_the_runs_own(run, data, tmp_path):
+    assert cli.wsrpn("eval", run, "--bootstrap", 0).exit_code == 0
+    own = (run / "eval-test" / "report.json").read_bytes()
+    other = tmp_path / "copy"
+    shutil.copytree(data, other)
+    found = document("eval", run, "--data", other, "--bootstrap", 0)
+    assert (run / "eval-test" / "report.json").read_bytes() == own
+    assert Path(found["files"]["report"]).parent.name.startswith("eval-test-")
+
+
+def test_demo_leaves_a_run_of_somebody_else_alone(run, tmp_path):
+    shutil.copytree(run, tmp_path / "out" / "run")
+    found = cli.wsrpn("demo", "--out", tmp_path / "out")
+    assert found.exit_code == 2
+    assert "not of an earlier demo" in found.stderr
+    assert (tmp_path / "out" / "run" / "config.yaml").is_file()
