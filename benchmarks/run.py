@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed.md"
+THREADS = torch.get_num_threads()
 EMPTY_APP = """
 import typer
 app = typer.Typer()
@@ -73,7 +74,7 @@ def main() -> None:
     lines = [
         "# Speed", "",
         f"`python benchmarks/run.py` at {commit} on {datetime.date.today().isoformat()}: "
-        f"{torch.get_num_threads()} threads, {platform.machine()}, "
+        f"{THREADS} threads for steps, one for metrics, {platform.machine()}, "
         f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}. Medians; ratios "
         "are medians of paired runs. Of ours ÷ theirs small is good, unless the goal says ≥.", "",
         "| what | ours | theirs | ratio | goal |", "|-|-|-|-|-|",
