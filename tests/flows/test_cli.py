@@ -585,7 +585,7 @@ def test_stdout_is_data_stderr_is_for_people_and_the_exit_code_tells(run):
     words = ("eval", run, "--json", "--bootstrap", "10", "--require", "auroc>=2")
     result = script(*words)
     assert result.returncode == 3
-    assert json.loads(result.stdout)["command"] == "demo"
+    assert json.loads(result.stdout)["command"] == "eval"
     assert result.stderr.splitlines()[-1].startswith("not met: auroc>=2 (it is ")
     assert "Traceback" not in result.stderr
     wrong = script("eval", "nowhere")
