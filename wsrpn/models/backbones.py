@@ -267,8 +267,8 @@ class _Blocks(nn.Module):
 class Tiny(Backbone):
     """Five strided 3 × 3 convolutions, 96 channels: for tests, the demo and small phantoms.
 
-    With batch norm, because it learns: on 600 phantoms of 128 pixels ten epochs give a mean AUROC
-    of 0.91 on seven findings, 0.68 with group norm.
+    With batch norm, because it learns: on 600 phantoms of 128 pixels (contrast 1.4) ten epochs give
+    a mean AUROC of 0.91 on seven findings, 0.68 with group norm.
     """
 
     channels = 96

@@ -110,8 +110,9 @@ class Wsrpn(nn.Module):
         guide: how much the queries' attention follows the patch branch. Above 0, region j belongs
             to class j mod k (there are at least k regions): it looks where the cells of that class
             score above the image's mean, by `guide` per standard deviation, and its other classes
-            are switched off. 0 leaves the queries to themselves, as the original does, which needs
-            tens of thousands of images.
+            are switched off. 0 leaves the queries to themselves, as the original does on its
+            hundred thousand images; on a few hundred they found no place
+            (docs/results/tuberculosis.md).
         content: how much the attention follows what query and cell say to each other.
         prior: image-level probability at which both branches start.
         answer: which branch gives the image-level logits, or the mean of both.
