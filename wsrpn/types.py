@@ -130,13 +130,40 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Embedded captions of a batch, `l` levels of detail per image (1 for a flat caption).
+
+    Attributes:
+        vectors: from the frozen text encoder; zeros where an image has no text at a level.
+        ids: number of the distinct text, the same for equal texts; -1 where there is none.
+    """
+
+    vectors: Float[Tensor, "b l d"]
+    ids: Int[Tensor, "b l"]
+
+
+@dataclass(frozen=True)
+class TextSpace:
+    """What a model that reads text must know of the encoder when it is built.
+
+    Attributes:
+        width: d, features of a text vector.
+        prompts: embedded sentences for "class present" and "class absent".
+    """
+
+    width: int
+    prompts: Float[Tensor, "k 2 d"]
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Stacked samples, as models and losses see them."""
+    """Stacked samples, as models and losses see them; `texts` is None without a text encoder."""
 
     ids: tuple[str, ...]
     images: Float[Tensor, "b c h w"]
     labels: Float[Tensor, "b k"]
     sizes_px: Int[Tensor, "b 2"]
+    texts: Texts | None = None
 
     def to(self, device: torch.device | str, *, channels_last: bool = False) -> "Batch":
         """The batch on a device, its images in the memory format that convolutions like there."""
@@ -145,6 +172,7 @@ class Batch:
             self,
             images=self.images.to(device, non_blocking=True, memory_format=layout),
             labels=self.labels.to(device, non_blocking=True),
+            texts=self.texts and Texts(self.texts.vectors.to(device), self.texts.ids.to(device)),
         )
 
 
@@ -194,6 +222,23 @@ class PaperTerms:
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """Where image and text meet: unit vectors in one space.
+
+    Attributes:
+        image: of the images.
+        text: of their captions per level, or None where the batch has no text.
+        scale: factor on cosines, 1 / τ.
+        bias: added to scaled cosines (SigLIP); 0 elsewhere.
+    """
+
+    image: Float[Tensor, "b e"]
+    text: Float[Tensor, "b l e"] | None
+    scale: Float[Tensor, ""]
+    bias: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
 class ModelOutput:
     """What every model gives; parts it does not have are None.
 
@@ -204,6 +249,7 @@ class ModelOutput:
         roi_logits: image-level answer of the ROI branch (noisy-OR as a logit).
         regions: proposals.
         paper: what only the original's losses read.
+        alignment: image and text in one space.
     """
 
     logits: Float[Tensor, "b k"]
@@ -212,6 +258,7 @@ class ModelOutput:
     roi_logits: Float[Tensor, "b k"] | None = None
     regions: Regions | None = None
     paper: PaperTerms | None = None
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +292,8 @@ class Detections:
         classes: class index per box.
         image_logits: image-level answer; nan where whoever made the boxes gave none.
         regions: figures of the Gaussian maps, or None for a model without them.
+        embedding: unit vector of the image in the space shared with text, or None.
+        text_embedding: that of its caption, or None.
     """
 
     id: str
@@ -254,6 +303,8 @@ class Detections:
     classes: Int[np.ndarray, " n"]
     image_logits: Float[np.ndarray, " k"]
     regions: RegionFigures | None = None
+    embedding: Float[np.ndarray, " e"] | None = None
+    text_embedding: Float[np.ndarray, " e"] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,23 @@ from torch import nn
 
 from wsrpn.errors import InputError
 from wsrpn.registry import Registry
+from wsrpn.types import TextSpace
 
 models: Registry[type[nn.Module]] = Registry("model")
 
 
-def build(model: Mapping[str, Any], *, classes: int) -> nn.Module:
+def reads_text(model: Mapping[str, Any]) -> bool:
+    """Whether a model is built with a `TextSpace`."""
+    return bool(models.facts(model["name"]).get("reads_text", False))
+
+
+def build(model: Mapping[str, Any], *, classes: int, text: TextSpace | None = None) -> nn.Module:
     """A model from the `model` section of a config.
 
     Args:
         model: `name` and options.
         classes: number of classes.
+        text: the space of the text encoder, for models registered with `reads_text=True`.
 
     Raises:
         InputError: unknown name, option or value, or options that do not go together.
@@ -24,8 +31,16 @@ def build(model: Mapping[str, Any], *, classes: int) -> nn.Module:
     name = model["name"]
     options = {key: value for key, value in model.items() if key != "name"}
     given = models.options(name, options)
+    runtime: dict[str, Any] = {"classes": classes}
+    if reads_text(model):
+        if text is None:
+            raise InputError(
+                f"model {name} reads text, and no encoder is chosen; set text.encoder, for example "
+                "--set text.encoder=minilm."
+            )
+        runtime["text"] = text
     try:
-        return models[name](classes=classes, **given)
+        return models[name](**runtime, **given)
     except InputError:
         raise
     # torch's modules refuse sizes that do not fit with any of these
