@@ -65,9 +65,11 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     import detection_metrics
+    import text_step
     import training_step
 
-    rows = [help_time(), *training_step.measure(), *detection_metrics.measure()]
+    steps = [*training_step.measure(), *text_step.text_step()]
+    rows = [help_time(), *steps, *detection_metrics.measure()]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from . import calibrate, data, demo, doctor, eval, heatmap, options, predict, train
+from . import calibrate, compare, data, demo, doctor, eval, heatmap, options, predict, train
 from .options import command
 
 
@@ -89,6 +89,7 @@ app.command("evaluate", hidden=True)(command(eval.evaluate))
 app.command("calibrate")(command(calibrate.calibrate))
 app.command("heatmap")(command(heatmap.heatmap))
 app.command("predict")(command(predict.predict))
+app.command("compare")(command(compare.compare))
 app.add_typer(data.app, name="data")
 app.command("doctor")(command(doctor.doctor))
 app.command("demo")(command(demo.demo))

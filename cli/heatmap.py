@@ -30,7 +30,7 @@ def heatmap(
 ) -> None:
     """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth."""
     from wsrpn import heatmap as drawing
-    from wsrpn.data import base
+    from wsrpn.data import base, mapping
     from wsrpn.errors import InputError
     from wsrpn.predict import open_run
 
@@ -42,7 +42,7 @@ def heatmap(
         raise InputError("heatmap: name image files or pass --data, not both.")
     opened = open_run(run, device=device)
     if images:
-        dataset = base.align(base.files(images), opened.classes)
+        dataset = mapping.align(base.files(images), opened.classes)
     else:
         dataset = sources.load_for(opened, data, split)
     if limit:
@@ -58,6 +58,8 @@ def heatmap(
             on_error=on_error,
             listen=bar.advance,
         )
+    for note in opened.notes:
+        options.say(f"note: {note}")
     for name, reason in drawn.failed.items():
         options.say(f"skipped {name}: {reason}")
     files = {name: str(path) for name, path in drawn.panels.items()}
@@ -67,7 +69,7 @@ def heatmap(
     else:
         options.say("nothing was drawn.")
     if json:
-        warnings = [f"{n}: {r}" for n, r in drawn.failed.items()]
+        warnings = [*opened.notes, *(f"{n}: {r}" for n, r in drawn.failed.items())]
         options.emit(options.document("heatmap", files=files, warnings=warnings))
     if drawn.failed:
         raise typer.Exit(1)

@@ -16,7 +16,10 @@ import typer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DATA_HELP = "Data: phantom:cxr, nih:DIR, coco:FILE, a manifest (.csv) or a folder."
+DATA_HELP = (
+    "Data: a manifest (.csv), a folder, coco:FILE, phantom:cxr, or NAME:DIR for nih, chexpert, "
+    "mimic, vindr, rsna … (`wsrpn doctor` lists them)."
+)
 
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
 Set = Annotated[
@@ -26,6 +29,14 @@ Set = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Split = Annotated[str, typer.Option(help="train, val, test or all.")]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="'MODEL CLASS=DATA CLASS'",
+        help="What a class is called in DATA; join several with |. May be repeated.",
+    ),
+]
 CalibrationFile = Annotated[
     Path | None,
     typer.Option("--calibration", help="calibration.json; a run's own is found by itself."),

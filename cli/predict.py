@@ -24,7 +24,7 @@ def predict(
 ) -> None:
     """Write boxes and image scores of images, in pixels of the files."""
     from wsrpn import predictions as prediction_files
-    from wsrpn.data import base
+    from wsrpn.data import base, mapping
     from wsrpn.errors import InputError
     from wsrpn.predict import open_run
     from wsrpn.predict import predict as make
@@ -36,18 +36,20 @@ def predict(
     prediction_files.check_suffix(out)  # before the model runs
     if bool(images) == bool(data):
         raise InputError("predict: name image files or pass --data, one of the two.")
-    opened = open_run(run, device=device)
+    found = sources.calibration(run, calibration)
+    opened = open_run(run, device=device).calibrated(found)
     if images:
-        dataset = base.align(base.files(images), opened.classes)
+        dataset = mapping.align(base.files(images), opened.classes)
     else:
         dataset = sources.load_for(opened, data, split)
     with options.progress("predict", len(dataset)) as bar:
         made = make(opened, dataset, on_error=on_error, listen=bar.advance)
-    found = sources.calibration(run, calibration)
     if found:
         made = found.apply(made)
         options.say(f"scores are calibrated: {calibration or run / 'calibration.json'}")
     prediction_files.write(made, out)
+    for note in opened.notes:
+        options.say(f"note: {note}")
     for name, reason in made.failed.items():
         options.say(f"skipped {name}: {reason}")
     boxes = sum(len(image.scores) for image in made.images)
@@ -57,7 +59,7 @@ def predict(
             options.document(
                 "predict",
                 files={"predictions": str(out)},
-                warnings=[f"{n}: {r}" for n, r in made.failed.items()],
+                warnings=[*opened.notes, *(f"{n}: {r}" for n, r in made.failed.items())],
             )
         )
     if made.failed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from . import options
 
 if TYPE_CHECKING:
+    from wsrpn.calibrate import MapChoice
     from wsrpn.calibration import Calibration
     from wsrpn.predict import TrainedRun
     from wsrpn.types import Dataset, Predictions
@@ -25,6 +26,7 @@ class Answers:
         run: the trained model, where the source is a run folder.
         out: where results of this source and split go unless told otherwise.
         file: the predictions on disk.
+        maps: where the maps of the run were cut into boxes, if that was chosen for this call.
     """
 
     predictions: "Predictions"
@@ -32,15 +34,31 @@ class Answers:
     run: "TrainedRun | None"
     out: Path
     file: Path
+    maps: "MapChoice | None" = None
 
 
 def answers(
-    source: Path, *, data: str, split: str, device: str, on_error: str, out: Path | None = None
+    source: Path,
+    *,
+    data: str,
+    split: str,
+    device: str,
+    on_error: str,
+    out: Path | None = None,
+    named: list[str] | None = None,
+    calibration: "Calibration | None" = None,
+    map_threshold: str = "",
+    quiet: bool = False,
 ) -> Answers:
     """Predictions of a run folder (written once, then read) or of a file, with their data.
 
+    Classes of other data are mapped to those of the predictions: as `named` says (`--map`), where
+    names are equal, and where they are synonyms. Maps of a run are cut into boxes where
+    `map_threshold` says (`auto` or a number), else where the calibration does, else its config.
+    With `quiet` the notes of the data are not said.
+
     Raises:
-        InputError: the source, the data or the split is not there.
+        InputError: the source, the data or the split is not there, or there are no maps to cut.
     """
     from wsrpn import predictions as prediction_files
     from wsrpn.errors import InputError
@@ -51,18 +69,70 @@ def answers(
     if source.is_file():
         if not data:
             raise InputError(f"{source}: predictions need their truth: pass --data.")
-        dataset = load(data, split)
+        if map_threshold:
+            raise InputError(f"--map-threshold: {source} has boxes, no maps; name the run folder.")
+        dataset = load(data, split, quiet=quiet)
         found = prediction_files.read(source, dataset)
+        mapped = renamed(dataset, found, named, quiet=quiet)
+        if mapped is not dataset:
+            found, dataset = prediction_files.read(source, mapped), mapped
         return Answers(found, dataset, None, out or source.parent, source)
     from wsrpn.predict import open_run
 
     run = open_run(source, device=device)
-    dataset = load_for(run, data, split)
+    dataset = load_for(run, data, split, named, quiet=quiet)
+    run, maps = run.calibrated(calibration), None
+    if map_threshold:
+        maps = map_choice(run, dataset, map_threshold, on_error=on_error)
+        run = run.cut_at(maps.threshold)
     own = not data or data == run.config.data.source
     folder = out or source / (f"eval-{split}" if own else f"eval-{split}-{short(data)}")
     file = folder / "predictions.json"
     predictions = predict(run, dataset, on_error=on_error, file=file)
-    return Answers(predictions, dataset, run, folder, file)
+    return Answers(predictions, dataset, run, folder, file, maps)
+
+
+def map_choice(run: "TrainedRun", dataset: "Dataset", asked: str, *, on_error: str) -> "MapChoice":
+    """Where to cut the maps of a run: at a number, or where AP on gold boxes is best (`auto`).
+
+    Raises:
+        InputError: neither, no maps, or no gold boxes.
+    """
+    from wsrpn import predict as predictor
+    from wsrpn.calibrate import MAP_THRESHOLDS, MapChoice, choose_map_threshold
+    from wsrpn.errors import InputError
+
+    if asked != "auto":
+        try:
+            share = float(asked)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 1:
+            raise InputError(f"--map-threshold {asked}: auto or a share in [0, 1) was expected.")
+        return MapChoice(run.cut_at(share).config.inference.map_thresholds[0])
+    with options.progress("maps", len(dataset)) as bar:
+        made = predictor.ladder(run, dataset, MAP_THRESHOLDS, on_error=on_error, listen=bar.advance)
+    return choose_map_threshold(made, dataset)
+
+
+def renamed(
+    dataset: "Dataset", found: "Predictions", named: list[str] | None, *, quiet: bool = False
+) -> "Dataset":
+    """The data with the names that a predictions file uses, where it uses others."""
+    from wsrpn.data import mapping
+
+    given = mapping.parse(named or [])
+    told = {int(k) for image in found.images for k in image.classes}
+    told |= {int(k) for i in found.images for k in (i.image_logits == i.image_logits).nonzero()[0]}
+    used = [n for k, n in enumerate(found.classes) if k in told or n in given]
+    pairs = mapping.pairs(used, dataset.classes, given)
+    if not pairs:
+        return dataset
+    notes = mapping.said(pairs, given)
+    for note in () if quiet else notes:
+        options.say(f"note: {note}")
+    mapped = mapping.rename(dataset, pairs)
+    return dataclasses.replace(mapped, notes=(*mapped.notes, *notes))
 
 
 def short(data: str) -> str:
@@ -89,7 +159,7 @@ def check(split: str, on_error: str) -> None:
     options.choice("--on-error", on_error, ("stop", "skip"))
 
 
-def load(data: str, split: str) -> "Dataset":
+def load(data: str, split: str, *, quiet: bool = False) -> "Dataset":
     """DATA with its own classes, one split of it.
 
     Raises:
@@ -98,30 +168,46 @@ def load(data: str, split: str) -> "Dataset":
     from wsrpn.config import DataConfig
     from wsrpn.data import base
 
-    return part(base.load(DataConfig(source=data)), split)
+    return part(base.load(DataConfig(source=data)), split, quiet=quiet)
 
 
-def load_for(run: "TrainedRun", data: str, split: str) -> "Dataset":
-    """DATA (or what the run was trained on, split as it was then) with the run's classes."""
-    from wsrpn.data import base, splits
+def load_for(
+    run: "TrainedRun",
+    data: str,
+    split: str,
+    named: list[str] | None = None,
+    *,
+    quiet: bool = False,
+) -> "Dataset":
+    """DATA (or what the run was trained on, split as it was then) with the run's classes.
+
+    Raises:
+        InputError: names of classes for the run's own data, or that nobody has.
+    """
+    from wsrpn.data import base, mapping, splits
+    from wsrpn.errors import InputError
 
     own = run.config.data
     if not data or data == own.source:
+        if named:
+            raise InputError("--map is for other data than the run's own; pass --data.")
         dataset = base.load(dataclasses.replace(own, classes=run.classes))
-        return part(splits.restore(dataset, splits.read(run.folder / "splits.csv")), split)
-    dataset = base.load(dataclasses.replace(own, source=data, classes=()))
-    return part(base.align(dataset, run.classes), split)
+        kept = splits.restore(dataset, splits.read(run.folder / "splits.csv"))
+        return part(kept, split, quiet=quiet)
+    dataset = base.load(dataclasses.replace(own, source=data, classes=(), rename={}))
+    aligned = mapping.align(dataset, run.classes, mapping.parse(named or []))
+    return part(aligned, split, quiet=quiet)
 
 
-def part(dataset: "Dataset", split: str) -> "Dataset":
-    """One split, its notes said aloud.
+def part(dataset: "Dataset", split: str, *, quiet: bool = False) -> "Dataset":
+    """One split, its notes said aloud unless it is `quiet`.
 
     Raises:
         InputError: it is empty.
     """
     from wsrpn.errors import InputError
 
-    for note in dataset.notes:
+    for note in () if quiet else dataset.notes:
         options.say(f"note: {note}")
     if split == "all":
         return dataset
@@ -144,6 +230,11 @@ def predict(run: "TrainedRun", dataset: "Dataset", *, on_error: str, file: Path)
     # Images of another folder may have the same names, and a config may have been edited.
     seen = cache.fingerprint([record.path for record in dataset.records], configs.dump(run.config))
     wanted = {**run.provenance(), "images_sha256": dataset.digest(), "inputs_sha256": seen}
+    texts, notes = predictor.captions(run, dataset)
+    if run.text is not None:
+        told = ("encoder", "fingerprint", "digest")
+        wanted["text"] = {key: texts.facts[key] for key in told} if texts else None
+        wanted["notes"] = [*run.notes, *notes]
     if file.is_file():
         try:
             found = prediction_files.read(file, dataset)
@@ -152,7 +243,7 @@ def predict(run: "TrainedRun", dataset: "Dataset", *, on_error: str, file: Path)
         if found is not None and not found.failed and matches(found.provenance, wanted):
             return found
     with options.progress("predict", len(dataset)) as bar:
-        made = predictor.predict(run, dataset, on_error=on_error, listen=bar.advance)
+        made = predictor.predict(run, dataset, on_error=on_error, listen=bar.advance, texts=texts)
     made = dataclasses.replace(made, provenance={**made.provenance, **wanted})
     for name, reason in made.failed.items():
         options.say(f"skipped {name}: {reason}")

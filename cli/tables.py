@@ -1,13 +1,15 @@
 """Reports as tables for people, on stderr."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from wsrpn.calibration import Calibration
+    from wsrpn.comparison import Comparison
     from wsrpn.types import Figure, Report
 
 SHOWN = {
@@ -17,13 +19,19 @@ SHOWN = {
         "rodeo_shape", "rodeo_classification", "localization_accuracy@0.3", "pointing_game", "froc",
     ),
     "Gaussian maps": ("entropy", "entropy_normalized", "alignment_error", "top_patch"),
+    "text": ("retrieval@1", "retrieval@5", "retrieval_chance@1", "retrieval_chance@5"),
 }  # fmt: skip
 FEW = ("auroc", "image_ap", "f1", "ap@0.1", "ap@0.3", "rodeo", "pointing_game")
 WIDE = 4  # with up to so many classes, they are columns of the one table
 
 
-def show(report: "Report") -> None:
-    """What a report is of, and its most asked-for figures; the JSON has all of them."""
+def show(report: "Report", *, said: "Sequence[str]" = ()) -> None:
+    """What a report is of, and its most asked-for figures; the JSON has all of them.
+
+    Args:
+        report: figures of a run.
+        said: notes that were printed already.
+    """
     console = Console(stderr=True)
     known = report.provenance
     if "images" in known:
@@ -38,7 +46,8 @@ def show(report: "Report") -> None:
     if report.per_group:
         console.print(_rows("group", report.per_group))
     for warning in report.warnings:
-        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+        if warning not in said:
+            console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _figures(report: "Report") -> Table:
@@ -129,3 +138,27 @@ def show_calibration(fitted: "Calibration") -> None:
     console.print(table)
     for warning in fitted.warnings:
         console.print(f"note: {warning}", highlight=False, markup=False)
+
+
+def show_comparison(comparison: "Comparison") -> None:
+    """Methods figure by figure, with their differences to the baseline."""
+    from wsrpn.report import compare as paper
+
+    console = Console(stderr=True)
+    known = comparison.provenance
+    counts = f"{known['images']} images of {known['patients']} patients, {known['boxes']} boxes"
+    console.print(f"{known['data']}: {counts}", highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in ("value (95 %)", "runs", f"− {known['baseline']} (95 %)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    last = ""
+    for figure, method, value, runs, gap, clear in paper.lines(comparison):
+        if figure != last:
+            table.add_row(f"[bold]{figure}[/bold]")
+        shown = f"[bold]{gap}[/bold]" if clear else gap
+        table.add_row(f"  {escape(method)}", value, runs, shown)
+        last = figure
+    console.print(table)
+    for warning in comparison.warnings:
+        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)

@@ -1,7 +1,10 @@
 """`wsrpn train`."""
 
+import itertools
 import os
-from collections.abc import Mapping
+import statistics
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,9 +55,11 @@ def train(
     if show_config:
         typer.echo(configs.dump(chosen), nl=False)
         return
+    ticks: list[float] = []
     with options.progress("train", None) as bar:
 
         def listen(now: "Progress", row: "Mapping[str, float] | None") -> None:
+            ticks.append(time.perf_counter())
             bar.set_total(now.total)
             bar.advance(now.step - bar.done, f"epoch {now.epoch} loss {now.loss:.3f}")
             if row is not None:
@@ -63,7 +68,10 @@ def train(
         run.train(chosen, out, resume=resume, device=device, listen=listen)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process speaks for all
-    facts = files.read_json(out / "run.json", what="the facts of a run")["data"]
+    built = files.read_json(out / "run.json", what="the facts of a run")
+    if isinstance(built["parameters"], dict):  # a run of an older version told their number only
+        options.say(cost(built["parameters"], ticks))
+    facts = built["data"]
     for note in facts["notes"]:
         options.say(f"note: {note}")
     skipped = [f"skipped {name}: {reason}" for name, reason in facts["unreadable"].items()]
@@ -84,6 +92,15 @@ def train(
         )
     if skipped:
         raise typer.Exit(1)
+
+
+def cost(parameters: "Mapping[str, Mapping[str, int]]", ticks: "Sequence[float]") -> str:
+    """What was built and how long its steps took, in one line."""
+    parts = ", ".join(f"{k} {v['parameters']:,}" for k, v in parameters.items() if k != "all")
+    whole = parameters["all"]
+    told = f"{whole['parameters']:,} parameters, {whole['trainable']:,} of them trained ({parts})"
+    steps = [b - a for a, b in itertools.pairwise(ticks)]
+    return f"{told}; {statistics.median(steps):.3g} s a step" if steps else told
 
 
 def summary(row: "Mapping[str, float]") -> str:

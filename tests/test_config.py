@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from wsrpn import models
 from wsrpn.config import Phase, RunConfig, TrainConfig
 from wsrpn.errors import InputError
 from wsrpn.losses import Objective
+from wsrpn.train.phases import weights_at
 from wsrpn.train.run import complete
+from wsrpn.types import TextSpace
 
 
 def file(tmp_path, text):
@@ -140,7 +143,8 @@ def test_the_written_config_names_every_field():
         return None
 
     def keys(tree):
-        return {k: keys(v) if isinstance(v, dict) and k not in {"model", "losses"} else None
+        free = {"model", "losses", "rename"}
+        return {k: keys(v) if isinstance(v, dict) and k not in free else None
                 for k, v in tree.items()}  # fmt: skip
 
     assert keys(yaml.safe_load(configs.dump(RunConfig()))) == fields(RunConfig())
@@ -152,7 +156,8 @@ def test_every_preset_is_complete_and_builds_with_a_small_backbone(name):
     assert set(run.model) > {"name"}
     used = {loss for phase in run.phases for loss in phase.weights}
     assert set(run.losses) == used
-    assert models.build({**run.model, "backbone": "tiny", "weights": "none"}, classes=3)
+    small = {**run.model, "backbone": "tiny", "weights": "none"}
+    assert models.build(small, classes=3, text=TextSpace(8, torch.zeros(3, 2, 8)))
     Objective(run.losses)
     assert complete(configs.parse(configs.document(run))) == run
 
@@ -160,6 +165,62 @@ def test_every_preset_is_complete_and_builds_with_a_small_backbone(name):
 @pytest.mark.parametrize("name", configs.presets())
 def test_every_preset_begins_with_what_it_is(name):
     assert configs.presets()[name].startswith("# ")
+
+
+BASELINES = (
+    "cam", "grad-cam", "grad-cam-pp", "mil-attention", "mil-lse", "mil-max", "mil-mean", "pcam",
+    "weldon",
+)  # fmt: skip
+
+
+def test_every_baseline_has_the_budget_the_backbone_and_the_data_of_preset_wsrpn():
+    ours = configs.load("wsrpn")
+    for name in BASELINES:
+        run = configs.load(name)
+        assert (run.train, run.data) == (ours.train, ours.data), name
+        assert run.inference == configs.load("cam").inference, name
+        for key in ("backbone", "grid", "dropout"):
+            assert run.model[key] == ours.model[key], (name, key)
+
+
+def test_a_file_lies_over_the_preset_that_it_names_as_its_base(tmp_path):
+    text = "base: cam\nmodel: {name: mil}\ntrain: {epochs: 3}\ninference: {map_thresholds: []}\n"
+    run, cam = configs.load(file(tmp_path, text)), configs.load("cam")
+    assert run.model == {**cam.model, "name": "mil"}
+    assert run.train == dataclasses.replace(cam.train, epochs=3)
+    assert run.phases == cam.phases
+    assert run.inference.map_thresholds == ()
+    again = configs.load(file(tmp_path, configs.dump(run)))
+    assert again == run, "what is written needs no base"
+
+
+@pytest.mark.parametrize("base", ["camm", "../cam.yaml", "5"])
+def test_a_base_that_is_no_preset_is_refused(tmp_path, base):
+    with pytest.raises(InputError, match=r"mine\.yaml: base: no preset is called"):
+        configs.load(file(tmp_path, f"base: {base}\n"))
+
+
+FUSIONS = (
+    "wsrpn-vl",
+    *(f"fusion-{n}" for n in ("none", "independent", "late", "mid", "optimisation")),
+)
+
+
+def test_every_fusion_has_the_detector_the_budget_and_the_data_of_preset_wsrpn():
+    ours = complete(configs.load("wsrpn"))
+    for name in FUSIONS:
+        run = complete(configs.load(name))
+        assert (run.train, run.data, run.inference) == (ours.train, ours.data, ours.inference), name
+        detector = {key: value for key, value in run.model.items() if key in ours.model}
+        assert {**detector, "name": "wsrpn"} == ours.model, name
+
+
+def test_wsrpn_vl_has_the_two_phases_of_its_source():
+    phases = configs.load("wsrpn-vl").phases
+    detection = {"detection": 1.0}
+    assert weights_at(phases, 1.99) == detection
+    assert weights_at(phases, 2.0) == {**detection, "contrastive": 0.5, "consistency": 0.5}
+    assert weights_at(phases, 9.0) == weights_at(phases, 2.0)
 
 
 def run_of(**changes):
@@ -180,7 +241,7 @@ def run_of(**changes):
         ({"phases": [{"weights": {"image_bc": 1}}]}, "Did you mean 'image_bce'?"),
         (
             {"phases": [{"weights": {"cell_consistency": 1}}]},
-            "reads output.regions, which model 'cam' does not give. Models that give it: wsrpn",
+            "reads output.regions, which model 'cam' does not give. Models that give it: fusion_",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Who may import whom, and what the light modules do not load."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ HEAVY = (
     "sklearn",
     "skimage",
     "tensorboard",
+    "transformers",
 )
 
 
@@ -57,13 +59,15 @@ def test_annotations_stay_values():
     assert not [p for p in (ROOT / "wsrpn").rglob("*.py") if late in p.read_text("utf-8")]
 
 
-@pytest.mark.parametrize("word", ["pickle.load", "weights_only=False", "yaml.load(", "eval("])
+@pytest.mark.parametrize(
+    "word", [r"pickle\.load", "weights_only=False", r"yaml\.load\(", r"(?<![\w.])(eval|exec)\("]
+)
 def test_nothing_that_a_file_says_is_executed(word):
     code = [*(ROOT / "wsrpn").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]
     lines = [
         f"{path.name}: {line.strip()}"
         for path in code
         for line in path.read_text("utf-8").splitlines()
-        if word in line and f".{word}" not in line
+        if re.search(word, line)
     ]
     assert lines == []

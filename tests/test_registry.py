@@ -1,6 +1,6 @@
 """The registry: a part's signature is its schema."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -27,6 +27,30 @@ def parts():
 def test_options_are_the_keyword_parameters_that_have_a_default(parts):
     assert parts.options("ball") == {"colour": "red", "radius": 1.0}
     assert parts.options("box", {"sides": [3, "4"]}) == {"sides": (3.0, 4.0)}
+
+
+def test_a_class_that_hands_its_options_on_has_those_of_its_base():
+    registry = Registry("shape")
+
+    class Base:
+        def __init__(self, *, classes: int, size: float = 1.0, colour: str = "red") -> None:
+            self.told = (classes, size, colour)
+
+    @registry.register("child")
+    class Child(Base):
+        def __init__(self, *, classes: int, size: float = 2.0, **options: Any) -> None:
+            super().__init__(classes=classes, size=size, **options)
+
+    @registry.register("stranger")
+    class Stranger(Child):
+        def __init__(self, *, wings: int = 2) -> None:
+            super().__init__(classes=wings)
+
+    assert registry.options("child") == {"size": 2.0, "colour": "red"}
+    assert registry.build("child", {"colour": "blue"}, classes=3).told == (3, 2.0, "blue")
+    assert registry.options("stranger") == {"wings": 2}
+    with pytest.raises(InputError, match="Did you mean 'colour'"):
+        registry.options("child", {"color": "red"})
 
 
 def test_a_part_is_built_from_checked_options_and_what_the_program_adds(parts):

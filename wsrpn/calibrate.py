@@ -1,7 +1,7 @@
 """Fit temperatures and operating points of a detector, from labels alone unless told otherwise."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,62 @@ Method = Literal["temperature", "platt"]
 LARGEST_TEMPERATURE = 20.0
 FEW = 10
 FOLDS = 5
+MAP_THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(2, 19))  # 0.1 … 0.9 of a map's range
+MAP_FIGURE = "map"  # mean AP at IoU 0.1 … 0.7: no single IoU decides
+
+
+@dataclasses.dataclass(frozen=True)
+class MapChoice:
+    """Where maps are cut into boxes, and why there.
+
+    Attributes:
+        threshold: share of a map's range.
+        values: threshold → AP on the gold boxes that it was chosen by; empty if it was given.
+        boxes: number of those gold boxes.
+    """
+
+    threshold: float
+    values: Mapping[float, float] = dataclasses.field(default_factory=dict)
+    boxes: int = 0
+
+    def note(self, dataset: str) -> str:
+        """What the user should know: gold boxes took part in it."""
+        if not self.values:
+            return f"Maps are cut at {self.threshold:g} of their range, as given."
+        return (
+            f"Maps are cut at {self.threshold:g} of their range, chosen by AP "
+            f"({self.values[self.threshold]:.3f}) on {self.boxes} gold boxes of {dataset}: these "
+            "boxes were used."
+        )
+
+
+def choose_map_threshold(ladder: Mapping[float, Predictions], dataset: Dataset) -> MapChoice:
+    """The map threshold of the best AP (mean over IoU 0.1 … 0.7); of equally good ones the lowest.
+
+    Args:
+        ladder: predictions per threshold, see `wsrpn.predict.ladder`.
+        dataset: with gold boxes, usually the validation split.
+
+    Raises:
+        InputError: no gold boxes of these classes.
+
+    Reference:
+        Choe et al., Evaluating weakly supervised object localization methods right, 2020, section
+        4: a threshold from held-out boxes, for every method alike.
+    """
+    values: dict[float, float] = {}
+    boxes = 0
+    for threshold, predictions in sorted(ladder.items()):
+        evidence = gather(predictions, dataset)
+        boxes = len(evidence.truth)
+        panel = Panel(evidence, names=["detection"], bootstrap=0, seed=0)
+        values[threshold] = float(panel.values()[0][MAP_FIGURE].total[0])
+    if not boxes:
+        raise InputError(
+            f"{dataset.name} has no gold boxes to choose a map threshold by; give a number, or "
+            "leave it to inference.map_thresholds of the config."
+        )
+    return MapChoice(max(values, key=lambda t: (values[t], -t)), values, boxes)
 
 
 def calibrate(
@@ -33,6 +89,7 @@ def calibrate(
     method: Method = "temperature",
     objective: str = "f1",
     boxes: bool = False,
+    maps: MapChoice | None = None,
     cross_validate: bool = False,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -50,6 +107,7 @@ def calibrate(
             lowest threshold that keeps this specificity).
         boxes: also fit a threshold on box scores, for the best F1 at IoU 0.3. This reads gold
             boxes; without it further boxes of a class are not shown at all.
+        maps: where the maps of these predictions were cut, to be kept with the rest.
         cross_validate: also report figures on images held out patient by patient.
         bootstrap: replicates behind the intervals of the figures.
         seed: of replicates and folds.
@@ -77,7 +135,7 @@ def calibrate(
         method=method,
         objective=objective,
         ids=evidence.ids,
-        provenance=_provenance(evidence, predictions, dataset),
+        provenance=_provenance(evidence, predictions, dataset, maps),
         before=_figures(evidence, _nothing(evidence), bootstrap, seed),
         after=_figures(evidence, fit.spread(len(evidence)), bootstrap, seed),
         cross_validated=(
@@ -85,7 +143,8 @@ def calibrate(
             if cross_validate
             else {}
         ),
-        warnings=(*evidence.notes, *warnings),
+        map_threshold=maps.threshold if maps else None,
+        warnings=(*evidence.notes, *warnings, *([maps.note(dataset.name)] if maps else [])),
     )
     return _with_boxes(result, predictions, dataset) if boxes else result
 
@@ -238,11 +297,11 @@ def _with_boxes(
 
 
 def _provenance(
-    evidence: Evidence, predictions: Predictions, dataset: Dataset
+    evidence: Evidence, predictions: Predictions, dataset: Dataset, maps: MapChoice | None
 ) -> dict[str, object]:
     wanted = set(evidence.ids)
     splits: Sequence[str] = sorted({str(r.split) for r in dataset.records if r.id in wanted})
-    return {
+    known: dict[str, object] = {
         "version": wsrpn.__version__,
         "data": dataset.name,
         "split": ", ".join(splits),
@@ -251,3 +310,7 @@ def _provenance(
         "images_digest": digest_of(evidence.ids),
         "predictions": dict(predictions.provenance),
     }
+    if maps:
+        values = {f"{threshold:g}": value for threshold, value in maps.values.items()}
+        known["map_threshold"] = {"figure": MAP_FIGURE, "gold_boxes": maps.boxes, "values": values}
+    return known

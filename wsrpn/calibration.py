@@ -47,6 +47,8 @@ class Calibration:
         threshold: operating point on the calibrated image score.
         box_threshold: further boxes of a shown class are shown at or above this score; None shows
             the best box only.
+        map_threshold: where class maps are cut into boxes, as a share of their range; None leaves
+            it to the config of the run. It needs the model: `TrainedRun.calibrated` sees to it.
         kind: what is calibrated.
         method: `temperature` or `platt`.
         objective: what the thresholds are best for.
@@ -63,6 +65,7 @@ class Calibration:
     bias: tuple[float, ...]
     threshold: tuple[float, ...]
     box_threshold: tuple[float, ...] | None = None
+    map_threshold: float | None = None
     kind: str = "detection"
     method: str = "temperature"
     objective: str = "f1"
@@ -106,6 +109,7 @@ class Calibration:
         if predictions.provenance.get("calibrated"):
             raise InputError("These predictions are calibrated already. Give those of the model.")
         self._refuse_other_model(predictions.provenance)
+        self._refuse_other_boxes(predictions.provenance)
         own = self.of(predictions.classes)
         scale, bias = np.array(own.temperature), np.array(own.bias)
         return dataclasses.replace(
@@ -122,6 +126,15 @@ class Calibration:
             raise InputError(
                 "The calibration was fitted to other weights than those of these predictions "
                 "(was the run trained on since?). Calibrate again, or name the one that fits."
+            )
+
+    def _refuse_other_boxes(self, provenance: Mapping[str, Any]) -> None:
+        cut = provenance.get("map_thresholds")
+        if self.map_threshold is not None and cut not in (None, [self.map_threshold]):
+            raise InputError(
+                f"The boxes of these predictions were cut at {', '.join(map(str, cut))} of the "
+                f"maps' range, the calibration has chosen {self.map_threshold:g}. Predict again "
+                "with this calibration."
             )
 
     def choose(self, detections: Detections) -> Int[np.ndarray, " m"]:
@@ -245,6 +258,8 @@ def _parsed(found: Mapping[str, Any]) -> Calibration:
             for group, figures in values.get(name, {}).items()
         }
     dict(dict(values.get("provenance", {})).get("predictions", {}))  # both are mappings
+    if values.get("map_threshold") is not None:
+        values["map_threshold"] = float(values["map_threshold"])
     if not all(t > 0 for t in values["temperature"]):
         raise ValueError("a temperature is not above 0")
     return Calibration(**values)

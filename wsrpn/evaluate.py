@@ -48,7 +48,7 @@ def evaluate(
     Raises:
         InputError: nothing to join, or classes that do not fit the calibration.
     """
-    evidence = _evidence(predictions, dataset, calibration, images)
+    evidence = evidence_of(predictions, dataset, calibration, images)
     panel = Panel(evidence, bootstrap=bootstrap, seed=seed)
     whole, per_class = panel.figures()
     groups = _groups(evidence, dataset, by)
@@ -59,11 +59,12 @@ def evaluate(
         per_class=per_class,
         per_group={group: panel.figures(mask)[0] for group, mask in groups.items()},
         warnings=(
+            *dataset.notes,
             *evidence.notes,
-            *_seen_before(evidence, calibration),
+            *seen_before(evidence, calibration),
             *_undefined(whole, per_class, evidence),
         ),
-        provenance=_provenance(evidence, dataset, predictions, bootstrap, seed),
+        provenance=provenance(evidence, dataset, predictions, bootstrap, seed),
     )
 
 
@@ -86,7 +87,8 @@ def compare(
         InputError: the two do not answer for the same images and classes.
     """
     sides = [
-        _evidence(p, dataset, c, images) for p, c in zip((first, second), calibrations, strict=True)
+        evidence_of(p, dataset, c, images)
+        for p, c in zip((first, second), calibrations, strict=True)
     ]
     if sides[0].ids != sides[1].ids or sides[0].classes != sides[1].classes:
         raise InputError("The two predictions are not of the same images and classes.")
@@ -102,7 +104,7 @@ def compare(
         metrics=total,
         per_class=per_class,
         warnings=tuple(dict.fromkeys((*sides[0].notes, *sides[1].notes))),
-        provenance=_provenance(sides[0], dataset, first, bootstrap, seed),
+        provenance=provenance(sides[0], dataset, first, bootstrap, seed),
     )
 
 
@@ -111,17 +113,16 @@ def check_requirements(report: Report, requirements: Sequence[str]) -> list[str]
 
     Args:
         report: figures of a run.
-        requirements: for example `ap@0.3>=0.1`; also `<=`, `>`, `<`, `==`. A figure that is
-            undefined meets nothing.
+        requirements: for example `ap@0.3>=0.1`; also `<=`, `>`, `<`, `==`, and `low(ap@0.3)>0` or
+            `high(…)` for the ends of the interval. What is undefined meets nothing.
 
     Raises:
         InputError: not of this form, or no figure of this name.
     """
     unmet = []
     for text in requirements:
-        name, holds, bound = _requirement(text, report)
-        value = report.metrics[name].value
-        if value is None or not holds(value, bound):
+        value, holds = _requirement(text, report)
+        if not holds:
             unmet.append(f"{text} (it is {'undefined' if value is None else f'{value:.4f}'})")
     return unmet
 
@@ -136,29 +137,38 @@ def check_form(requirements: Sequence[str]) -> None:
         _parse(text)
 
 
-def _requirement(text: str, report: Report) -> tuple[str, Callable[[float, float], bool], float]:
-    name, holds, bound = _parse(text)
+def _requirement(text: str, report: Report) -> tuple[float | None, bool]:
+    """The value in question, and whether it holds."""
+    end, name, holds, bound = _parse(text)
     if name not in report.metrics:
         raise InputError(
             f"--require {text}: no figure is called '{name}'. {nearest(name, report.metrics)}"
         )
-    return name, holds, bound
+    value = getattr(report.metrics[name], end)
+    return value, value is not None and holds(value, bound)
 
 
-def _parse(text: str) -> tuple[str, Callable[[float, float], bool], float]:
-    parts = re.fullmatch(r"\s*([\w@.]+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
+def _parse(text: str) -> tuple[str, str, Callable[[float, float], bool], float]:
+    parts = re.fullmatch(
+        r"\s*(?:(low|high)\((?=.*\)))?([^<>=()]+?)\s*\)?\s*(>=|<=|==|>|<)\s*(\S+)\s*", text
+    )
     try:
-        bound = float(parts[3]) if parts else float("nan")
+        bound = float(parts[4]) if parts else float("nan")
     except ValueError:
         parts = None
-    if parts is None or bound != bound:
+    if parts is None or bound != bound or bool(parts[1]) != (")" in text):
         raise InputError(f"--require {text}: write it as NAME>=NUMBER, for example ap@0.3>=0.1.")
-    return parts[1], COMPARISONS[parts[2]], bound
+    return parts[1] or "value", parts[2], COMPARISONS[parts[3]], bound
 
 
-def _evidence(
+def evidence_of(
     predictions: Predictions, dataset: Dataset, calibration: Calibration | None, images: Images
 ) -> Evidence:
+    """Predictions, calibrated if there is a calibration, joined with their truth.
+
+    Raises:
+        InputError: see `wsrpn.metrics.gather.gather` and `Calibration.apply`.
+    """
     if calibration is None:
         return gather(predictions, dataset, images=images)
     boxes = calibration.box_threshold
@@ -184,7 +194,8 @@ def _groups(evidence: Evidence, dataset: Dataset, by: str | None) -> dict[str, n
     return {str(value): (values == value).astype(np.float64) for value in np.unique(values)}
 
 
-def _seen_before(evidence: Evidence, calibration: Calibration | None) -> list[str]:
+def seen_before(evidence: Evidence, calibration: Calibration | None) -> list[str]:
+    """A sentence if evaluated images were used to fit the calibration, else nothing."""
     seen = sorted(set(evidence.ids) & set(calibration.ids)) if calibration else []
     if not seen:
         return []
@@ -219,9 +230,10 @@ def _undefined(
     return notes
 
 
-def _provenance(
+def provenance(
     evidence: Evidence, dataset: Dataset, predictions: Predictions, bootstrap: int, seed: int
 ) -> dict[str, Any]:
+    """What was evaluated on what."""
     return {
         "data": dataset.name,
         "images": len(evidence),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,21 @@ def read_json(path: Path, *, what: str) -> Any:
         raise InputError(f"{path}: no such file; {what} was expected.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not readable as {what} ({error}).") from None
+
+
+def user_cache() -> Path:
+    """What can be made again is kept in `$WSRPN_CACHE`, or `wsrpn` in the user's cache folder.
+
+    That is `$XDG_CACHE_HOME` or `~/.cache`; where neither can be written, a folder for temporary
+    files.
+    """
+    own, home = os.environ.get("WSRPN_CACHE", ""), os.environ.get("XDG_CACHE_HOME", "")
+    folder = (Path(home) if home else Path("~/.cache").expanduser()) / "wsrpn"
+    folder = Path(own).expanduser() if own else folder
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    spare = Path(tempfile.gettempdir()) / f"wsrpn-{user}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return spare
+    return folder if os.access(folder, os.W_OK) else spare

@@ -53,8 +53,8 @@ def heatmap(
         run: the trained model.
         dataset: the images, with boxes where they are known.
         out: folder; a panel is named after its image.
-        calibration: which boxes are shown; without one, the best box of each class whose image
-            score reaches 0.5.
+        calibration: which boxes are shown, and where maps are cut into boxes; without one, the best
+            box of each class whose image score reaches 0.5.
         classes: only these.
         format: of `FORMATS`.
         on_error: `stop` at an image that cannot be read, or `skip` it and list it.
@@ -66,6 +66,7 @@ def heatmap(
     show = _indices(run.classes, classes)
     if format not in FORMATS:
         raise InputError(f"--format {format}: no such choice. {nearest(format, FORMATS)}")
+    run = run.calibrated(calibration)
     if calibration is not None:
         calibration.apply(Predictions(run.classes, (), run.provenance()))  # refused before drawing
     failed: dict[str, str] = {}

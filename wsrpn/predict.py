@@ -1,22 +1,25 @@
 """`predict`: from a run folder and images to detections in pixels of the original files."""
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import nn
 
 import wsrpn
 from wsrpn import boxes, checkpoint, compute, files, gaussian, maps
 from wsrpn import config as configs
 from wsrpn import models as model_parts
+from wsrpn.calibration import Calibration
 from wsrpn.config import InferenceConfig, RunConfig
 from wsrpn.data import loader
 from wsrpn.errors import InputError
+from wsrpn.text import TextTable, table
 from wsrpn.types import (
     Batch,
     Dataset,
@@ -25,6 +28,7 @@ from wsrpn.types import (
     Predictions,
     RegionFigures,
     Regions,
+    TextSpace,
 )
 
 
@@ -38,6 +42,7 @@ class TrainedRun:
         classes: names, in the order of the logits.
         model: with the best weights, in evaluation mode.
         digest: sha256 of the weights.
+        text: what `run.json` says of the text encoder, None for a run that reads no text.
     """
 
     folder: Path
@@ -45,11 +50,49 @@ class TrainedRun:
     classes: tuple[str, ...]
     model: nn.Module
     digest: str
+    text: Mapping[str, Any] | None = None
 
     def provenance(self) -> dict[str, Any]:
         """What predictions say about where they come from."""
         name = self.config.model["name"]
-        return {"wsrpn": wsrpn.__version__, "model": name, "weights_sha256": self.digest}
+        said: dict[str, Any] = {
+            "wsrpn": wsrpn.__version__,
+            "model": name,
+            "weights_sha256": self.digest,
+        }
+        if self.cuts_maps:
+            said["map_thresholds"] = list(self.config.inference.map_thresholds)
+        return {**said, "notes": list(self.notes)} if self.notes else said
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said wherever results of the run are shown."""
+        stand_in = (self.text or {}).get("stand_in")
+        return (stand_in,) if stand_in else ()
+
+    @property
+    def cuts_maps(self) -> bool:
+        """Whether boxes come from class maps: of models that give maps and propose no regions."""
+        gives = model_parts.models.facts(self.config.model["name"])["gives"]
+        return "maps" in gives and "regions" not in gives
+
+    def cut_at(self, threshold: float) -> "TrainedRun":
+        """The run with its maps cut into boxes at another share of their range.
+
+        Raises:
+            InputError: the model proposes regions, or gives no maps.
+        """
+        if not self.cuts_maps:
+            name = self.config.model["name"]
+            raise InputError(f"Model {name} does not cut its boxes out of maps.")
+        inference = dataclasses.replace(self.config.inference, map_thresholds=(threshold,))
+        config = dataclasses.replace(self.config, inference=inference)
+        return dataclasses.replace(self, config=config)
+
+    def calibrated(self, calibration: Calibration | None) -> "TrainedRun":
+        """The run with its maps cut where a calibration says, if it says so."""
+        cut = calibration.map_threshold if calibration is not None else None
+        return self if cut is None or not self.cuts_maps else self.cut_at(cut)
 
 
 def open_run(folder: Path, *, device: str = "auto") -> TrainedRun:
@@ -68,18 +111,55 @@ def open_run(folder: Path, *, device: str = "auto") -> TrainedRun:
     classes = tuple(facts["classes"])
     # The weights come from the checkpoint; the file they were initialised from may be gone.
     options = {**config.model, "weights": "none"} if "weights" in config.model else config.model
-    model = model_parts.build(options, classes=len(classes))
+    text = facts.get("text")
+    if text is not None and not (isinstance(text, dict) and isinstance(text.get("width"), int)):
+        raise InputError(f"{folder / 'run.json'}: damaged, 'text' has no width; train again.")
+    model = model_parts.build(options, classes=len(classes), text=_space(text, len(classes)))
     try:
         model.load_state_dict(checkpoint.below("model", saved.tensors))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise InputError(f"{folder}: the checkpoint does not fit its config ({reason}).") from None
     chosen = compute.choose_device(device)
-    return TrainedRun(folder, config, classes, model.eval().to(chosen), saved.state["sha256"])
+    return TrainedRun(folder, config, classes, model.eval().to(chosen), saved.state["sha256"], text)
+
+
+def _space(text: Mapping[str, Any] | None, classes: int) -> TextSpace | None:
+    """The space that the model was built with; the prompts come with the weights."""
+    if text is None:
+        return None
+    return TextSpace(text["width"], torch.zeros(classes, 2, text["width"]))
+
+
+def captions(run: TrainedRun, dataset: Dataset) -> tuple[TextTable | None, tuple[str, ...]]:
+    """The texts of the images by the encoder of the training, for retrieval; boxes never need them.
+
+    Returns:
+        The texts, or None where there are none or the encoder is not there, and what the user
+        should know about that.
+    """
+    name = run.config.model["name"]
+    if run.text is None or "alignment" not in model_parts.models.facts(name)["gives"]:
+        return None, ()
+    try:
+        found = table(dataset, run.config.text, device=str(next(run.model.parameters()).device))
+    except InputError as error:
+        return None, (f"Retrieval is left out: {error}",)
+    if found.facts["fingerprint"] != run.text["fingerprint"]:
+        encoder = run.config.text.encoder
+        return None, (
+            f"Retrieval is left out: text.encoder={encoder} has other weights than in training.",
+        )
+    return found, tuple(note for note in found.notes if note not in run.notes)
 
 
 def outputs(
-    run: TrainedRun, dataset: Dataset, *, failed: dict[str, str] | None = None, batch: int = 16
+    run: TrainedRun,
+    dataset: Dataset,
+    *,
+    failed: dict[str, str] | None = None,
+    batch: int = 16,
+    texts: TextTable | None = None,
 ) -> Iterator[tuple[Batch, ModelOutput]]:
     """The model's output on every image, batch by batch, in order.
 
@@ -88,6 +168,7 @@ def outputs(
         dataset: the images; labels and boxes are not looked at.
         failed: gets id → reason of images that cannot be read; without it such an image raises.
         batch: images at a time.
+        texts: captions to embed beside the images.
     """
     device = next(run.model.parameters()).device
     dtype = compute.precision(run.config.train.precision, device)
@@ -95,7 +176,7 @@ def outputs(
     model = run.model.to(memory_format=torch.channels_last) if last else run.model  # type: ignore[call-overload]
     samples = loader.ImageDataset(dataset, size=run.config.data.size, cache="none")
     feed = loader.batches(samples, batch=batch, on_error="stop" if failed is None else "skip")
-    for images in feed:
+    for images in loader.ahead(map(texts.attach, feed) if texts else feed):
         with torch.no_grad(), compute.autocast(dtype, device):
             yield images, model(images.to(device, channels_last=last))
     if failed is not None:
@@ -108,6 +189,7 @@ def predict(
     *,
     on_error: str = "stop",
     listen: Callable[[int], None] | None = None,
+    texts: TextTable | None = None,
 ) -> Predictions:
     """Detections on every image.
 
@@ -116,17 +198,53 @@ def predict(
         dataset: the images.
         on_error: `stop` at an image that cannot be read, or `skip` it and list it.
         listen: called with the number of images done since the last call.
+        texts: captions to embed beside the images, see `captions`.
 
     Raises:
         InputError: an image cannot be read and `on_error` is `stop`.
     """
     failed: dict[str, str] = {}
     found: list[Detections] = []
-    for batch, output in outputs(run, dataset, failed=failed if on_error == "skip" else None):
+    skipped = failed if on_error == "skip" else None
+    for batch, output in outputs(run, dataset, failed=skipped, texts=texts):
         found += detections(batch, output, run.config.inference)
         if listen:
             listen(len(batch.ids))
     return Predictions(run.classes, tuple(found), run.provenance(), failed)
+
+
+def ladder(
+    run: TrainedRun,
+    dataset: Dataset,
+    thresholds: Sequence[float],
+    *,
+    on_error: str = "stop",
+    listen: Callable[[int], None] | None = None,
+) -> dict[float, Predictions]:
+    """Detections with the maps cut at each of several thresholds, from one pass of the model.
+
+    Args:
+        run: the trained model.
+        dataset: the images.
+        thresholds: shares of the maps' range.
+        on_error: see `predict`.
+        listen: see `predict`.
+
+    Raises:
+        InputError: the model gives no maps to cut, or an image cannot be read.
+    """
+    runs = {threshold: run.cut_at(threshold) for threshold in thresholds}
+    failed: dict[str, str] = {}
+    found: dict[float, list[Detections]] = {threshold: [] for threshold in thresholds}
+    for batch, output in outputs(run, dataset, failed=failed if on_error == "skip" else None):
+        for threshold, cut in runs.items():
+            found[threshold] += detections(batch, output, cut.config.inference)
+        if listen:
+            listen(len(batch.ids))
+    return {
+        threshold: Predictions(run.classes, tuple(found[threshold]), cut.provenance(), failed)
+        for threshold, cut in runs.items()
+    }
 
 
 def detections(batch: Batch, output: ModelOutput, config: InferenceConfig) -> list[Detections]:
@@ -136,23 +254,43 @@ def detections(batch: Batch, output: ModelOutput, config: InferenceConfig) -> li
         _from_regions(output.regions) if output.regions is not None else _from_maps(output, config)
     )
     figures = _region_figures(output.regions) if output.regions is not None else None
+    embeddings = _embeddings(batch, output)
     found = []
     for index, name in enumerate(batch.ids):
         size_px = (int(batch.sizes_px[index][0]), int(batch.sizes_px[index][1]))
         xyxy, scores, classes = proposals[index]
         xyxy_px = boxes.clip(xyxy * np.tile(size_px[::-1], 2), size_px)
-        keep = _select(xyxy_px, scores, classes, config)
+        xyxy_px, scores, classes = _select(xyxy_px, scores, classes, config)
         found.append(
             Detections(
                 id=name,
                 size_px=size_px,
-                xyxy_px=xyxy_px[keep],
-                scores=scores[keep],
-                classes=classes[keep],
+                xyxy_px=xyxy_px,
+                scores=scores,
+                classes=classes,
                 image_logits=logits[index],
                 regions=figures[index] if figures is not None else None,
+                **embeddings[index],
             )
         )
+    return found
+
+
+def _embeddings(batch: Batch, output: ModelOutput) -> list[dict[str, Any]]:
+    """Vectors of each image and of its most detailed caption, in the space they share."""
+    alignment, texts = output.alignment, batch.texts
+    if alignment is None:
+        return [{}] * len(batch.ids)
+    images = alignment.image.float().cpu().numpy()
+    found: list[dict[str, Any]] = [{"embedding": image} for image in images]
+    if alignment.text is None or texts is None:
+        return found
+    vectors, ids = alignment.text.float().cpu().numpy(), texts.ids.cpu().numpy()
+    for i, row in enumerate(ids):
+        there = np.flatnonzero(row >= 0)
+        if len(there):
+            level = there[-1]
+            found[i] |= {"text_embedding": vectors[i, level], "text_id": int(row[level])}
     return found
 
 
@@ -193,18 +331,26 @@ def _from_maps(output: ModelOutput, config: InferenceConfig) -> list[Proposals]:
 
 def _select(
     xyxy_px: Float[np.ndarray, "n 4"],
-    scores: np.ndarray,
-    classes: np.ndarray,
+    scores: Float[np.ndarray, " n"],
+    classes: Int[np.ndarray, " n"],
     config: InferenceConfig,
-) -> np.ndarray:
-    """Indices of the boxes to report: not empty, above the floor, the best per class."""
+) -> Proposals:
+    """The boxes to report: not empty, above the floor, merged, the best per class."""
     good = np.flatnonzero((scores >= config.min_score) & (boxes.area(xyxy_px) > 0))
-    kept = good[boxes.nms(xyxy_px[good], scores[good], classes[good], threshold=config.nms_iou)]
-    rank = np.zeros(len(kept), dtype=np.int64)
-    for c in np.unique(classes[kept]):
-        own = classes[kept] == c
+    xyxy_px, scores, classes = xyxy_px[good], scores[good], classes[good]
+    if config.merge == "wbf":
+        xyxy_px, scores, classes = boxes.weighted_box_fusion(
+            xyxy_px, scores, classes, threshold=config.nms_iou, score=config.merge_score
+        )
+    else:
+        kept = boxes.nms(xyxy_px, scores, classes, threshold=config.nms_iou)
+        xyxy_px, scores, classes = xyxy_px[kept], scores[kept], classes[kept]
+    rank = np.zeros(len(classes), dtype=np.int64)
+    for c in np.unique(classes):
+        own = classes == c
         rank[own] = np.arange(own.sum())
-    return kept[rank < config.max_per_class]
+    keep = rank < config.max_per_class
+    return xyxy_px[keep], scores[keep], classes[keep]
 
 
 def _region_figures(regions: Regions) -> list[RegionFigures]:

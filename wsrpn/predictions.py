@@ -1,11 +1,13 @@
 """Detections on disk: our JSON (COCO's layout), COCO results lists, and CSV of anyone.
 
 JSON keeps everything; category and image numbers start at 1, boxes are x, y, width, height in
-pixels of the stored file. CSV has the columns `image,label,score,x,y,width,height`; an image where
-nothing was found has one row with the other cells empty. CSV and results lists know no image-level
-answer, so logits are nan, and no image sizes, so sizes are 0 and boxes are not clipped.
+pixels of the stored file, vectors of image and text are base64 of little-endian float32. CSV has
+the columns `image,label,score,x,y,width,height`; an image where nothing was found has one row with
+the other cells empty. CSV and results lists know no image-level answer, so logits are nan, no
+vectors, and no image sizes, so sizes are 0 and boxes are not clipped.
 """
 
+import base64
 import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -116,7 +118,23 @@ def _image(index: int, image: Detections) -> dict[str, Any]:
             f.name: _plain(getattr(image.regions, f.name))
             for f in dataclasses.fields(RegionFigures)
         }
+    if image.embedding is not None:
+        entry["embedding"] = _packed(image.embedding)
+    if image.text_embedding is not None:
+        entry |= {"text_embedding": _packed(image.text_embedding), "text_id": image.text_id}
     return entry
+
+
+def _packed(vector: Float[np.ndarray, " e"]) -> str:
+    """A vector as base64 of little-endian float32: a third of its digits, and the same bits."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+
+
+def _unpacked(text: str | None) -> Float[np.ndarray, " e"] | None:
+    if text is None:
+        return None
+    vector = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
+    return vector.astype(np.float32)
 
 
 def _plain(values: Float[np.ndarray, "*n"]) -> list[Any]:
@@ -189,7 +207,13 @@ def _read_image(
     if parts is not None:
         values = {f.name: _numbers(parts[f.name]) for f in dataclasses.fields(RegionFigures)}
         regions = RegionFigures(**{**values, "scores": values["scores"].reshape(-1, classes)})
-    return _detections(name, size, rows, logits, regions, where=f"{path}: image '{name}'")
+    found = _detections(name, size, rows, logits, regions, where=f"{path}: image '{name}'")
+    return dataclasses.replace(
+        found,
+        embedding=_unpacked(entry.get("embedding")),
+        text_embedding=_unpacked(entry.get("text_embedding")),
+        text_id=int(entry.get("text_id", -1)),
+    )
 
 
 def _numbers(values: Any) -> Float[np.ndarray, "*n"]:

@@ -1,7 +1,8 @@
 """Name → part. A part is a function or a class, and its signature is its schema.
 
 Keyword-only parameters that have a default are options: they can be set in a config and are checked
-with pydantic. Parameters without a default are given by the program when the part is built.
+with pydantic. Parameters without a default are given by the program when the part is built. A class
+that takes `**options` and hands them to its base class has the options of that one, too.
 """
 
 import inspect
@@ -78,13 +79,13 @@ class Registry(Generic[Part]):
 
 def signature_schema(part: Callable[..., Any]) -> type[pydantic.BaseModel]:
     """The options of a function or class as a pydantic model that refuses unknown keys."""
-    function = part.__init__ if inspect.isclass(part) else part  # type: ignore[misc]
-    hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        has_default = parameter.default is not inspect.Parameter.empty
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and has_default:
-            fields[name] = (hints.get(name, Any), parameter.default)
+    for function in _makers(part):
+        hints = typing.get_type_hints(function, include_extras=True)
+        for name, parameter in inspect.signature(function).parameters.items():
+            has_default = parameter.default is not inspect.Parameter.empty
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and has_default:
+                fields.setdefault(name, (hints.get(name, Any), parameter.default))
     return pydantic.create_model(
         getattr(part, "__name__", "Part"),
         __config__=pydantic.ConfigDict(
@@ -92,6 +93,20 @@ def signature_schema(part: Callable[..., Any]) -> type[pydantic.BaseModel]:
         ),
         **fields,
     )
+
+
+def _makers(part: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """A function; or a class's constructor and those that its `**options` go on to."""
+    if not inspect.isclass(part):
+        yield part
+        return
+    for kind in part.__mro__:
+        maker = vars(kind).get("__init__")
+        if maker is not None:
+            yield maker
+            taken = inspect.signature(maker).parameters.values()
+            if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in taken):
+                return
 
 
 def checked(

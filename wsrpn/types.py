@@ -294,6 +294,7 @@ class Detections:
         regions: figures of the Gaussian maps, or None for a model without them.
         embedding: unit vector of the image in the space shared with text, or None.
         text_embedding: that of its caption, or None.
+        text_id: number of the distinct caption, the same for equal ones; -1 where there is none.
     """
 
     id: str
@@ -305,6 +306,7 @@ class Detections:
     regions: RegionFigures | None = None
     embedding: Float[np.ndarray, " e"] | None = None
     text_embedding: Float[np.ndarray, " e"] | None = None
+    text_id: int = -1
 
 
 @dataclass(frozen=True)

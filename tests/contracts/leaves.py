@@ -6,11 +6,12 @@ so every value is one that a model could give. A new part of `ModelOutput` gets 
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from wsrpn import gaussian
-from wsrpn.types import Batch, ModelOutput, PaperTerms, Regions
+from wsrpn.types import Alignment, Batch, ModelOutput, PaperTerms, Regions, Texts
 
-B, K, R, GRID, D = 5, 3, 4, (3, 4), 6
+B, K, R, GRID, D, L = 5, 3, 4, (3, 4), 6, 2
 NAN = float("nan")
 LABELS = torch.tensor(
     [[1.0, 0, 0], [0.0, NAN, 1], [NAN, NAN, NAN], [0.0, 0, 0], [1.0, 1, NAN]]
@@ -33,6 +34,8 @@ def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
         "region_probs": (B, R, K + 1),
         "patch_features": (B, K, D),
         "roi_features": (B, K, D),
+        "image_embedding": (B, D),
+        "text_embedding": (B, L, D),
     }
     return {k: torch.randn(s, generator=random) * scale for k, s in shapes.items()}
 
@@ -57,6 +60,12 @@ def output(at: dict[str, Tensor]) -> ModelOutput:
             patch_features=at["patch_features"],
             roi_features=at["roi_features"],
         ),
+        alignment=Alignment(
+            image=normalize(at["image_embedding"].float(), dim=-1),
+            text=normalize(at["text_embedding"].float(), dim=-1),
+            scale=torch.tensor(5.0),
+            bias=torch.tensor(-1.0),
+        ),
     )
 
 
@@ -68,12 +77,26 @@ def batch(labels: Tensor = LABELS) -> Batch:
         images=torch.zeros(count, 1, 8, 8),
         labels=labels,
         sizes_px=torch.full((count, 2), 8),
+        texts=Texts(torch.zeros(count, L, D), text_ids(labels)),
     )
+
+
+def text_ids(labels: Tensor) -> Tensor:
+    """Captions as labels make them: the whole row, then its first class.
+
+    There is none for an image of which nothing is known, and none at the second level for one
+    without a finding; two images share their second caption.
+    """
+    digits = labels.nan_to_num(2).long()
+    whole = (digits * 3 ** torch.arange(labels.shape[1])).sum(1)
+    whole = torch.where(labels.isnan().all(1), -1, whole)
+    first = torch.where((labels == 1).any(1), 100 + digits[:, 0], -1)
+    return torch.stack((whole, first), 1)
 
 
 def of_class(name: str, value: Tensor, image: int, label: int) -> Tensor | None:
     """The numbers of one class of one image, or None where a leaf has no classes."""
-    if name in {"region_places"}:
+    if name in {"region_places", "image_embedding", "text_embedding"}:
         return None
     if name in {"region_logits", "region_probs"}:
         return value[image, :, label]

@@ -15,12 +15,14 @@ from wsrpn.errors import InputError
 from wsrpn.losses import Objective, losses
 from wsrpn.models import build, filled, models
 from wsrpn.models.backbones import GREY_MEAN, GREY_STD, backbones, grey_stem, make, symmetric
+from wsrpn.models.base import reads_text
 from wsrpn.models.blocks import grid_points
 from wsrpn.models.wsrpn import BoxHead
-from wsrpn.types import Batch
+from wsrpn.types import Batch, Texts, TextSpace
 
 NAMES = list(models)
-PARTS = ("logits", "maps", "patch_logits", "roi_logits", "regions", "paper")
+PARTS = ("logits", "maps", "patch_logits", "roi_logits", "regions", "paper", "alignment")
+TEXT = TextSpace(5, torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(6)))
 SIZES = [(32, 32), (64, 96), (72, 40)]  # one cell, and sides that are no multiple of a cell
 
 
@@ -32,13 +34,25 @@ def images(count=2, size=(64, 64)):
         images=torch.rand(count, 1, *size, generator=random),
         labels=labels,
         sizes_px=torch.full((count, 2), 64),
+        texts=Texts(
+            torch.randn(count, 2, 5, generator=random), torch.arange(2 * count).view(-1, 2)
+        ),
     )
+
+
+def only(batch, i):
+    """One image of a batch."""
+    one = slice(i, i + 1)
+    texts = batch.texts and Texts(batch.texts.vectors[one], batch.texts.ids[one])
+    rest = {key: getattr(batch, key)[one] for key in ("ids", "images", "labels", "sizes_px")}
+    return Batch(**rest, texts=texts)
 
 
 def model(name, *, grid=7, **options):
     torch.manual_seed(1)
     small = {"width": 32, "heads": 4} if "width" in filled({"name": name}) else {}
-    return build({"name": name, "backbone": "tiny", "grid": grid, **small, **options}, classes=3)
+    section = {"name": name, "backbone": "tiny", "grid": grid, **small, **options}
+    return build(section, classes=3, text=TEXT if reads_text(section) else None)
 
 
 def tensors(value):
@@ -102,15 +116,9 @@ def test_in_evaluation_an_image_does_not_see_its_neighbours_and_nothing_is_rando
     together = tensors(net(batch))
     again = tensors(net(batch))
     for i in range(4):
-        alone = dataclasses.replace(
-            batch,
-            ids=batch.ids[i : i + 1],
-            images=batch.images[i : i + 1],
-            labels=batch.labels[i : i + 1],
-            sizes_px=batch.sizes_px[i : i + 1],
-        )
-        for key, value in tensors(net(alone)).items():
-            assert_close(value[0], together[key][i], atol=1e-5, rtol=1e-4)
+        for key, value in tensors(net(only(batch, i))).items():
+            ours, theirs = (value[0], together[key][i]) if value.ndim else (value, together[key])
+            assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
     assert all(torch.equal(again[key], value) for key, value in together.items())
 
 
@@ -130,6 +138,21 @@ def test_labels_are_not_looked_at(name):
     net, batch = model(name).eval(), images()
     other = dataclasses.replace(batch, labels=1 - batch.labels, ids=("x", "y"))
     assert torch.equal(net(batch).logits, net(other).logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_detected_does_not_depend_on_the_reports(name):
+    for training in (True, False):
+        found = []
+        for texts in (images().texts, Texts(torch.ones(2, 2, 5), torch.zeros(2, 2).long()), None):
+            net = model(name).train(training)
+            torch.manual_seed(3)
+            output = net(dataclasses.replace(images(), texts=texts))
+            found.append({k: v for k, v in tensors(output).items() if k != "alignment.text"})
+        assert found[0].keys() == found[1].keys() == found[2].keys()
+        for key, value in found[0].items():
+            assert torch.equal(value, found[1][key]), key
+            assert torch.equal(value, found[2][key]), key
 
 
 # The original reads the backbone before its last normalisation, so that one learns nothing.

@@ -7,9 +7,12 @@ import pytest
 from PIL import Image
 
 from tests import make
+from tests.metrics.worlds import record
 from wsrpn import data
 from wsrpn.config import DataConfig
-from wsrpn.data import check, images
+from wsrpn.data import check, images, sheet
+from wsrpn.errors import InputError
+from wsrpn.types import Dataset
 
 
 def checked(folder):
@@ -65,10 +68,10 @@ def test_every_planted_fault_is_found_and_no_other(faulty):
     assert found["duplicates_across_splits"] == [["2.png", "3.png"]]
     boxes = {k: v for k, v in found["boxes"].items() if k not in {"count", "images_known"}}
     assert boxes == {
-        "partly_outside": 1, "wholly_outside": 1, "tiny": 1,
+        "partly_outside": 1, "wholly_outside": 1, "tiny": 1, "whole_image": 0, "repeated": 0,
         "box_without_label": 1, "label_without_box": 1,
     }  # fmt: skip
-    assert found["text"] == 1
+    assert found["text"]["images"] == 1
     assert found["classes"]["A"]["unknown"] == 1
     assert "1 files cannot be read" in problems
     assert "4.png: cannot be decoded" in problems
@@ -96,31 +99,115 @@ def test_twins_in_one_split_are_only_a_warning(tmp_path):
     (folder / "1.png").write_bytes((folder / "0.png").read_bytes())
     found = checked(folder)
     assert found["problems"] == []
-    assert found["warnings"] == ["1 images are there more than once: 0.png = 1.png."]
+    assert found["warnings"] == [
+        "1 images are there more than once: 0.png = 1.png.",
+        "split val: no image has the label present of A.",
+    ]
 
 
 def test_long_lists_are_cut_and_counts_are_not(tmp_path):
     rows = [{"image": f"{n:02d}.png", "labels": ""} for n in range(30)]
     found = checked(make.manifest(tmp_path, rows, pictures=False))
-    assert found["problems"][0].startswith("30 files cannot be read: ")
+    assert found["problems"][0].startswith("30 files are missing: ")
     assert "… 10 more" in found["problems"][0]
+
+
+def test_masks_and_other_files_beside_an_image_are_looked_at(tmp_path):
+    rows = [{"image": f"{n}.png", "labels": "A" * (n == 0), "mask": f"m{n}.png"} for n in range(3)]
+    folder = make.manifest(tmp_path, rows)
+    make.image(folder / "m0.png", np.zeros((64, 64)))
+    make.image(folder / "m1.png", np.zeros((32, 64)))
+    found = checked(folder)
+    assert found["masks"] == 3
+    assert list(found["missing"]) == ["2.png"]
+    missing, odd = found["problems"]
+    assert missing.startswith("1 files are missing: ")
+    assert "m2.png" in missing
+    assert "m1.png: 32 × 64 px, its image has 64 × 64" in odd
+
+
+def test_texts_are_counted_compared_and_measured(tmp_path):
+    words = ["normal", "normal", "one two three", "one two three four five", ""]
+    rows = [
+        {"image": f"{n}.png", "split": split, "labels": "A" * (n % 2), "text": text}
+        for n, (split, text) in enumerate(
+            zip(("train", "val", "train", "train", "test"), words, strict=True)
+        )
+    ]
+    found = checked(make.manifest(tmp_path, rows))
+    assert found["text"] == {
+        "images": 4, "share": 0.8, "distinct": 3, "in_several_splits": 1, "median_words": 3,
+    }  # fmt: skip
+    told = "\n".join(check.lines(found))
+    assert "text: 4 images (80%), 3 different, median 3 words" in told
+
+
+def test_prevalence_is_told_split_by_split(tmp_path):
+    rows = [
+        {"image": f"{n}.png", "split": split, "labels": labels, "unknown": unknown}
+        for n, (split, labels, unknown) in enumerate([
+            ("train", "A", ""), ("train", "", ""), ("train", "", "A"), ("val", "", ""),
+            ("test", "A", ""),
+        ])
+    ]  # fmt: skip
+    found = checked(make.manifest(tmp_path, rows))
+    assert found["prevalence"]["train"]["A"] == {
+        "present": 1, "absent": 1, "unknown": 1, "boxes": 0,
+    }  # fmt: skip
+    assert found["warnings"] == [
+        "split val: no image has the label present of A.",
+        "split test: no image has the label absent of A.",
+    ]
+    told = "\n".join(check.lines(found))
+    assert "present in train 50%, val 0%, test 100%" in told
+
+
+def test_boxes_that_say_nothing_are_told(tmp_path):
+    rows = [{"image": f"{n}.png", "labels": "A" * (n < 2)} for n in range(3)]
+    boxes = [("0.png", "A", 1, 1, 5, 5), ("0.png", "A", 1, 1, 5, 5), ("1.png", "A", 0, 0, 64, 63)]
+    told = "\n".join(checked(make.manifest(tmp_path, rows, boxes=boxes))["warnings"])
+    assert "1 boxes are there twice: 0.png." in told
+    assert "1 boxes cover nearly the whole image: 1.png." in told
 
 
 def test_the_contact_sheet_shows_boxes_where_they_are(tmp_path):
     dataset = data.load(DataConfig(source=str(make.manifest(tmp_path, 3))))
-    check.contact_sheet(dataset, tmp_path / "sheet.png", count=3, columns=3, side=128)
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
-    assert sheet.shape == (142, 384, 3)
-    yellow = (sheet[..., 0] > 200) & (sheet[..., 1] > 200) & (sheet[..., 2] < 60)
-    rows, columns = np.nonzero(yellow[:128, :128])
-    left, top, right, bottom = np.array(dataset.records[0].boxes[0].xyxy_px) * 2
+    sheet.contact_sheet(dataset, tmp_path / "sheet.png", count=3, columns=3, side=256)
+    drawn = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+    assert drawn.shape == (256 + sheet.STRIP + sheet.LINE, 3 * 256 + 2 * sheet.GAP, 3)
+    edge = np.abs(drawn - (0xF0, 0xE4, 0x42)).max(axis=-1) < 8
+    rows, columns = np.nonzero(edge[:256, :256])
+    left, top, right, bottom = np.array(dataset.records[0].boxes[0].xyxy_px) * 4
     assert abs(columns.min() - left) <= 2
     assert abs(rows.min() - top) <= 2
     assert abs(columns.max() - right) <= 2
     assert abs(rows.max() - bottom) <= 2
 
 
+def test_a_contact_sheet_keeps_the_shape_of_an_image(tmp_path):
+    folder = make.manifest(tmp_path, [{"image": "a.png", "labels": ""}], size=(32, 64))
+    dataset = data.load(DataConfig(source=str(folder)))
+    sheet.contact_sheet(dataset, tmp_path / "s.png", side=128)
+    drawn = np.asarray(Image.open(tmp_path / "s.png").convert("L"))
+    assert drawn.shape == (128 + sheet.STRIP, 128)
+    assert drawn[:62].max() > 100
+    assert drawn[66:128].max() == 0
+
+
+def test_every_class_has_its_turn_on_a_contact_sheet():
+    # One class fills the set; the others have an image each, far back.
+    rows = [(1.0, 0.0, 0.0)] * 50 + [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
+    records = tuple(record(f"{n}", labels) for n, labels in enumerate(rows))
+    chosen = sheet.spread(Dataset("x", ("A", "B", "C"), records), 8)
+    assert len({r.id for r in chosen}) == 8
+    assert {"50", "51", "52"} < {r.id for r in chosen}
+    assert [int(r.id) for r in chosen] == sorted(int(r.id) for r in chosen)
+    assert len(sheet.spread(Dataset("x", (), (record("a", ()),)), 8)) == 1
+
+
 def test_the_contact_sheet_draws_a_set_it_cannot_read(tmp_path):
     folder = make.manifest(tmp_path, 4, pictures=False)
-    check.contact_sheet(data.load(DataConfig(source=str(folder))), tmp_path / "s.png")
-    assert images.size(tmp_path / "s.png") == (192 + 14, 6 * 192)
+    sheet.contact_sheet(data.load(DataConfig(source=str(folder))), tmp_path / "s.png")
+    assert images.size(tmp_path / "s.png")[1] == 4 * 192 + 3 * sheet.GAP
+    with pytest.raises(InputError, match=r"a contact sheet is a \.png"):
+        sheet.contact_sheet(Dataset("x", (), ()), tmp_path / "s.jpg")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -285,3 +286,36 @@ def test_a_file_damaged_behind_its_header_is_found_at_once_by_whoever_cannot_sto
     lazy, thorough = (images_of(root, cache="none", augment=None) for _ in range(2))
     assert lazy.prepare() == {}
     assert list(thorough.prepare(decode=True)) == ["images/000.png"]
+
+
+def test_items_made_ahead_come_in_order_and_one_at_a_time_more():
+    made: list[int] = []
+
+    def making():
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    used = []
+    for number in loader.ahead(making()):
+        used.append(number)
+        assert len(made) <= len(used) + 1
+    assert used == list(range(5))
+
+
+def test_what_making_ahead_raises_comes_where_the_item_would_have():
+    def failing():
+        yield 1
+        raise ValueError("no second item")
+
+    coming = loader.ahead(failing())
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="no second item"):
+        next(coming)
+
+
+def test_making_ahead_ends_with_its_user():
+    coming = loader.ahead(iter(range(1000)))
+    next(coming)
+    coming.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]

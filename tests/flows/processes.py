@@ -22,7 +22,7 @@ RANK = int(os.environ.get("RANK", "0"))
 
 
 def main(source: Path, out: Path) -> None:
-    """Two trainings: one unbroken, one of which the second process gets a signal."""
+    """Three trainings: unbroken, with a signal to the second process, and with text."""
     torch.set_num_threads(1)
     compat.torchvision()
     warnings.simplefilter("error")
@@ -41,6 +41,7 @@ def main(source: Path, out: Path) -> None:
             stopped = interrupted.code
         stop_at(-1)
         ends.append(digest(train(config, out / "stopped", resume=True)))
+        ends.append(digest(train(runs.vl(source, *runs.ALIKE), out / "text")))
     told = {"ends": ends, "stopped": stopped, "written": written}
     (out.parent / f"rank{RANK}.json").write_text(json.dumps(told))
 
@@ -86,6 +87,7 @@ def digest(done: run.Run) -> str:
     tensors = {
         **checkpoint.flatten("model", done.state.model.state_dict()),
         **checkpoint.flatten("average", done.state.average.values),
+        **checkpoint.flatten("weighting", done.state.weighting.state_dict()),
         **checkpoint.flatten("optimizer", checkpoint.optimizer_tensors(done.state.optimizer)),
     }
     tensors = {key: value.contiguous() for key, value in sorted(tensors.items())}

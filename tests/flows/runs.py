@@ -43,7 +43,8 @@ def config(source: Path, *changes: str, **sections: Any) -> RunConfig:
         "phases": [{"weights": {"image_bce": 1.0}}],
     }
     for name, section in sections.items():
-        tree[name] = {**tree[name], **section} if isinstance(section, dict) else section
+        old = tree.get(name, {})
+        tree[name] = {**old, **section} if isinstance(section, dict) else section
     for change in changes:
         configs._set(tree, change)
     return configs.parse(tree)
@@ -57,6 +58,21 @@ def wsrpn(source: Path, *changes: str, **sections: Any) -> RunConfig:
         {"weights": {"detection": 1.0, "cell_consistency": 0.5}, "ramp": 1.0},
     ]
     return config(source, *changes, **{"model": model, "phases": phases, **sections})
+
+
+def vl(source: Path, *changes: str, **sections: Any) -> RunConfig:
+    """A detector and a tower that learns from captions: learned weights, a vote fitted at the end.
+
+    The contrast comes with the second epoch, so that projections wait for their phase.
+    """
+    model = {"name": "fusion_late", "width": 32, "heads": 4, "regions": 4, "embedding": 8}
+    phases = [
+        {"weights": {"detection": 1.0}, "until": 1.0},
+        {"weights": {"detection": 1.0, "contrastive": 0.5, "consistency": 0.5}, "ramp": 1.0},
+    ]
+    text = {"encoder": "hashing", "captions": "labels", "cache": str(source / "text")}
+    usual = {"model": model, "phases": phases, "text": text, "train": {"weighting": "uncertainty"}}
+    return config(source, *changes, **{**usual, **sections})
 
 
 def fingerprint(out: Path) -> dict[str, str]:

@@ -29,7 +29,8 @@ def folder(tmp_path_factory):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-4000:]
-    train(runs.wsrpn(source, *runs.ALIKE), folder / "one")
+    train(runs.wsrpn(source, *runs.ALIKE), folder / "one" / "unbroken")
+    train(runs.vl(source, *runs.ALIKE), folder / "one" / "text")
     return folder
 
 
@@ -43,8 +44,12 @@ def curve(out):
         return list(csv.DictReader(file))
 
 
-def test_two_processes_have_the_curves_of_one(folder):
-    one, two = curve(folder / "one"), curve(folder / "runs" / "unbroken")
+KINDS = ["unbroken", "text"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_have_the_curves_of_one(folder, kind):
+    one, two = curve(folder / "one" / kind), curve(folder / "runs" / kind)
     assert len(one) == len(two) == 3
     for a, b in zip(one, two, strict=True):
         assert a.keys() == b.keys()
@@ -53,11 +58,13 @@ def test_two_processes_have_the_curves_of_one(folder):
                 assert float(b[key]) == pytest.approx(float(a[key]), abs=1e-4), key
 
 
-def test_two_processes_end_with_the_weights_of_one_to_rounding(folder):
-    ours = checkpoint.load(folder / "one" / "checkpoints", "last").tensors
-    theirs = checkpoint.load(folder / "runs" / "unbroken" / "checkpoints", "last").tensors
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_end_with_the_weights_of_one_to_rounding(folder, kind):
+    ours = checkpoint.load(folder / "one" / kind / "checkpoints", "last").tensors
+    theirs = checkpoint.load(folder / "runs" / kind / "checkpoints", "last").tensors
+    assert any(key.startswith("weighting/") for key in ours) == (kind == "text")
     for key, value in ours.items():
-        if key.startswith("model/"):
+        if key.startswith(("model/", "weighting/")):
             # AdamW divides by the root of tiny second moments, so rounding may move single weights.
             assert (theirs[key] - value).abs().float().mean() < 1e-4, key
 

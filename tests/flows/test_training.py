@@ -24,6 +24,7 @@ from wsrpn.config import TrainConfig
 from wsrpn.data import base
 from wsrpn.errors import Diverged, InputError
 from wsrpn.losses import losses
+from wsrpn.models.backbones import Backbone
 from wsrpn.train import folder, run
 from wsrpn.train.distributed import World
 from wsrpn.train.loop import State, learn, step_seed
@@ -32,7 +33,7 @@ from wsrpn.train.run import train
 from wsrpn.train.signals import Interrupted
 
 HERE = World(0, 1, torch.device("cpu"))
-KINDS = {"cam": runs.config, "wsrpn": runs.wsrpn}
+KINDS = {"cam": runs.config, "wsrpn": runs.wsrpn, "vl": runs.vl}
 
 
 @pytest.fixture(scope="module")
@@ -554,7 +555,9 @@ def test_the_rate_rises_then_falls_to_nothing():
 
 
 def test_vectors_are_not_decayed_and_the_backbone_has_its_own_rate():
-    net = nn.ModuleDict({"backbone": nn.Linear(3, 2), "head": nn.Linear(2, 2)})
+    backbone = Backbone()
+    backbone.body = nn.Linear(3, 2)
+    net = nn.ModuleDict({"backbone": backbone, "head": nn.Linear(2, 2)})
     config = TrainConfig(lr=1e-3, backbone_lr=1e-4, weight_decay=0.1)
     groups = {
         (group["peak"], group["weight_decay"]): [p.ndim for p in group["params"]]

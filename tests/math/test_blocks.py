@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.testing import assert_close
 
 from wsrpn.models.blocks import (
+    Dropout,
     QueryAttention,
     grid_points,
     log_sum_exp_pool,
@@ -178,3 +179,31 @@ def test_queries_attend_to_cells_wherever_these_stand_in_the_row():
     assert_close(moved_attention, attention[..., order], atol=1e-6, rtol=1e-5)
     alone, _ = block(cells[1:])
     assert_close(alone, found[1:], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.9])
+def test_dropout_drops_its_share_and_keeps_the_expectation(share: float) -> None:
+    torch.manual_seed(0)
+    dropped = Dropout(share)(torch.ones(64, 14, 14, 32))
+    assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=3e-3)
+    assert dropped.mean().item() == pytest.approx(1, abs=1e-2)
+    assert len(dropped.unique()) == 2
+
+
+def test_dropout_drops_values_independently_of_their_place() -> None:
+    """The bytes of one random word must not be related, nor one of them be biased."""
+    torch.manual_seed(0)
+    dropped = (Dropout(0.5)(torch.ones(200_000)) == 0).float().view(-1, 8)
+    assert (dropped.mean(0) - 0.5).abs().max() < 0.015
+    off_diagonal = torch.corrcoef(dropped.T) - torch.eye(8)
+    assert off_diagonal.abs().max() < 0.03
+
+
+def test_dropout_is_gone_in_evaluation_and_repeats_with_its_seed() -> None:
+    layer = Dropout(0.5)
+    ones = torch.ones(3, 5)
+    torch.manual_seed(1)
+    first = layer(ones)
+    torch.manual_seed(1)
+    assert torch.equal(first, layer(ones))
+    assert torch.equal(layer.eval()(ones), ones)

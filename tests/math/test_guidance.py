@@ -1,11 +1,13 @@
 """Queries that follow the patch branch."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 
 from wsrpn import models
 from wsrpn.losses import Objective
-from wsrpn.models.blocks import GroupNorm
+from wsrpn.models.blocks import GroupNorm, places_of
 from wsrpn.models.wsrpn import OFF, standardised
 from wsrpn.types import Batch
 
@@ -86,3 +88,49 @@ def test_a_frozen_backbone_trains_with_channels_last():
     loss, _ = Objective({})(net(data), data, {"detection": 1.0})
     loss.backward()
     assert all(p.grad is None for p in net.backbone.parameters())
+
+
+def test_two_lungs_become_two_places_where_one_box_would_lie_between_them():
+    maps = torch.zeros(1, 1, 8, 8)
+    maps[0, 0, 2:4, 1] = maps[0, 0, 2:4, 6] = 20.0
+    cells = torch.zeros(1, 8, 8, 32)
+    options = {"name": "wsrpn", "backbone": "tiny", "width": 32, "heads": 4, "content": 0.0}
+    one, two = (
+        models.build({**options, "guide": 3.0, "places": p}, classes=1).eval() for p in (1, 2)
+    )
+    assert one.propose(cells, maps).means[0, :, 0].sub(0.5).abs().max() < 0.05
+    centres = two.propose(cells, maps).means[0]
+    assert centres[::2, 0].sub(1.5 / 8).abs().max() < 0.05
+    assert centres[1::2, 0].sub(6.5 / 8).abs().max() < 0.05
+    assert centres[:, 1].sub(3 / 8).abs().max() < 0.05
+
+
+def test_places_find_the_clusters_that_a_mixture_of_sklearn_finds():
+    generator = np.random.default_rng(0)
+    points = np.concatenate(
+        [generator.normal(centre, 0.06, (200, 2)) for centre in ((0.25, 0.3), (0.75, 0.6))]
+    )
+    weights = torch.full((1, 1, 400), 1 / 400, dtype=torch.float64)
+    ours = places_of(weights, torch.from_numpy(points), places=2, rounds=30)[0, 0]
+    theirs = GaussianMixture(2, covariance_type="diag", random_state=0).fit(points)
+    theirs_first = theirs.predict_proba(points)[:, np.argmin(theirs.means_[:, 0])]
+    np.testing.assert_allclose(ours[0].numpy(), theirs_first, atol=0.01)
+
+
+def test_one_place_is_all_cells_and_shares_sum_to_one():
+    weights = torch.rand(2, 3, 20).softmax(-1)
+    points = torch.rand(20, 2)
+    assert (places_of(weights, points, places=1) == 1).all()
+    torch.testing.assert_close(places_of(weights, points, places=3).sum(2), torch.ones(2, 3, 20))
+
+
+def test_there_is_a_region_for_every_place_of_every_class():
+    assert model(regions=2, places=4)(batch()).regions.logits.shape[1] == 12
+
+
+def test_training_survives_places_that_hold_nothing():
+    net = model(places=5, grid=7).train()
+    output = net(batch())
+    loss, _ = Objective({"detection": {}})(output, batch(), {"detection": 1.0})
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())

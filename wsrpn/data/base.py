@@ -1,20 +1,30 @@
 """From what the user calls DATA to a `Dataset`: find the reader, pick classes, give splits."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from wsrpn.config import DataConfig
-from wsrpn.data import splits
+from wsrpn.data import mapping, splits
 from wsrpn.errors import InputError, nearest
 from wsrpn.registry import Registry, signature_schema
 from wsrpn.types import Box, Dataset, Record
 
 Reader = Callable[..., Dataset]
+Views = Literal["frontal", "lateral", "all"]
+
+# A reader registers `marker`, a glob or several: a folder in which one of them finds something is
+# its data set.
 datasets: Registry[Reader] = Registry("data set")
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom")
+# Fields of `DataConfig` that a reader may take as options, and what it lacks where it does not.
+POLICIES = {"uncertain": "uncertain labels", "blank": "blank labels", "views": "other views"}
+
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".mha", ".img",
+)  # fmt: skip
 
 
 def load(config: DataConfig) -> Dataset:
@@ -22,27 +32,49 @@ def load(config: DataConfig) -> Dataset:
 
     Args:
         config: `source` is `name:ARG` for a registered reader, or a path that is recognised by what
-            lies in it. `uncertain` and `blank` go to readers that have these options.
+            lies in it. `uncertain`, `blank` and `views` go to readers that have these options;
+            other options of a reader stand in the source, as in `mimic:DIR?labels=negbio`.
 
     Raises:
         InputError: nothing to read there, a fault in the tables, or an unknown class.
     """
     name, argument = recognise(config.source)
     taken = signature_schema(datasets[name]).model_fields
-    policies = {"uncertain": config.uncertain, "blank": config.blank}
-    options = {key: value for key, value in policies.items() if key in taken}
+    wanted = {key: getattr(config, key) for key in POLICIES}
+    argument, options = _options(name, argument, taken.keys() - POLICIES.keys())
+    options |= {key: value for key, value in wanted.items() if key in taken}
     dataset = datasets.build(name, options, root=Path(argument))
     dataset = dataclasses.replace(dataset, name=config.source)
     if not dataset.records:
         raise InputError(f"{config.source}: no images in it.{_said(dataset.notes)}")
-    if config.uncertain != "unknown" and "uncertain" not in taken:
-        dataset = noted(dataset, f"{name} has no uncertain labels: data.uncertain has no effect.")
-    if config.blank != "negative" and "blank" not in taken:
-        dataset = noted(dataset, f"{name} has no blank labels: data.blank has no effect.")
-    dataset = pick(dataset, config.classes)
+    for key, what in POLICIES.items():
+        if key not in taken and wanted[key] != getattr(DataConfig, key):
+            dataset = noted(dataset, f"{name} has no {what}: data.{key} has no effect.")
+    dataset = pick(mapping.rename(dataset, config.rename), config.classes)
     return splits.assign(
         dataset, val_share=config.val_share, test_share=config.test_share, seed=config.split_seed
     )
+
+
+def _options(name: str, argument: str, known: Set[str]) -> tuple[str, dict[str, Any]]:
+    """`DIR?key=value&…` into DIR and options; whole for a reader that has none of its own."""
+    path, mark, query = argument.partition("?")
+    if not mark or not known:
+        return argument, {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise InputError(
+            f"{name}:{argument}: write options as {name}:DIR?key=value&key=value."
+        ) from None
+    for key, _ in pairs:
+        if key in POLICIES:
+            raise InputError(f"{name}:{argument}: set data.{key} in the config instead.")
+        if key not in known:
+            raise InputError(f"{name}:{argument}: no option '{key}'. {nearest(key, known)}")
+    if len(dict(pairs)) < len(pairs):
+        raise InputError(f"{name}:{argument}: an option stands twice.")
+    return path, dict(pairs)
 
 
 def files(paths: Sequence[Path]) -> Dataset:
@@ -108,16 +140,32 @@ def recognise(source: str) -> tuple[str, str]:
 
 
 def _recognise_folder(folder: Path) -> str:
-    if (folder / "images.csv").is_file():
+    known = {name: _markers(name) for name in datasets if _markers(name)}
+    found = [name for name, globs in known.items() if any(_finds(folder, glob) for glob in globs)]
+    if "manifest" in found:  # somebody wrote it to say what is to be read
         return "manifest"
-    if any(folder.glob("Data_Entry_2017*.csv")):
-        return "nih"
+    if len(found) > 1:
+        ways = " or ".join(f"{name}:{folder}" for name in found)
+        raise InputError(f"{folder}: files of several data sets lie here; write {ways}.")
+    if found:
+        return found[0]
     if images_in(folder):
         return "folder"
+    names = sorted(known, key=lambda name: (name != "manifest", name))
+    looked = " nor ".join(f"{known[name][0]} ({name})" for name in names)
     raise InputError(
-        f"{folder}: neither images.csv (manifest) nor Data_Entry_2017*.csv (NIH) nor any image "
-        f"({', '.join(IMAGE_SUFFIXES)}) lies in this folder."
+        f"{folder}: neither {looked} nor any image ({', '.join(IMAGE_SUFFIXES)}) lies in this "
+        "folder."
     )
+
+
+def _markers(name: str) -> tuple[str, ...]:
+    marker = datasets.facts(name).get("marker", ())
+    return (marker,) if isinstance(marker, str) else tuple(marker)
+
+
+def _finds(folder: Path, glob: str) -> bool:
+    return next(folder.glob(glob), None) is not None
 
 
 def pick(dataset: Dataset, classes: Sequence[str]) -> Dataset:
@@ -144,34 +192,9 @@ def pick(dataset: Dataset, classes: Sequence[str]) -> Dataset:
 
 
 def _picked(record: Record, old: Sequence[int], new: Mapping[int, int]) -> Record:
-    labels = tuple(record.labels[index] if index >= 0 else math.nan for index in old)
+    labels = tuple(record.labels[index] for index in old)
     boxes = tuple(Box(new[b.label], b.xyxy_px) for b in record.boxes if b.label in new)
     return dataclasses.replace(record, labels=labels, boxes=boxes)
-
-
-def align(dataset: Dataset, classes: Sequence[str]) -> Dataset:
-    """The data set with a model's classes: what it does not have is unknown, what only it has goes.
-
-    For evaluation on other data than the training's; both kinds are said in the notes.
-
-    Raises:
-        InputError: not one class is shared, though the data set has some.
-    """
-    lacking = [name for name in classes if name not in dataset.classes]
-    unused = [name for name in dataset.classes if name not in classes]
-    if dataset.classes and len(lacking) == len(classes):
-        raise InputError(
-            f"{dataset.name}: has none of the model's classes ({', '.join(classes)}); "
-            f"its own are {', '.join(dataset.classes)}."
-        )
-    old = [dataset.classes.index(n) if n in dataset.classes else -1 for n in classes]
-    new = {before: now for now, before in enumerate(old) if before >= 0}
-    records = tuple(_picked(record, old, new) for record in dataset.records)
-    dataset = dataclasses.replace(dataset, classes=tuple(classes), records=records, numbers=())
-    for words, names in (("not in these data, so unknown", lacking), ("not the model's", unused)):
-        if names and len(names) < len(classes) + len(unused):
-            dataset = noted(dataset, f"classes {words}: {', '.join(names)}.")
-    return dataset
 
 
 def noted(dataset: Dataset, note: str) -> Dataset:

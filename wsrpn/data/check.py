@@ -1,8 +1,8 @@
-"""Look at a data set before training on it: counts, gaps, leaks, odd boxes, and a picture."""
+"""Look at a data set before training on it: counts, gaps, leaks, odd boxes and masks."""
 
 import dataclasses
 import hashlib
-import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,24 +10,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from wsrpn import files
 from wsrpn.data import images, splits
 from wsrpn.data.images import ImageReadError
 from wsrpn.types import SPLITS, Dataset, Record
 
 TINY = 1e-4  # share of the image's area; a box of 1 % of both sides
+WHOLE = 0.95  # the same; such a box tells nothing of a place
 _SHOWN = 20  # ids listed per kind of finding; the counts are always whole
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What one file says: size and fingerprint, or why it cannot be read."""
+    """What the files of a record say.
+
+    Attributes:
+        size_px: height and width of the image, if it can be read.
+        sha256: of its bytes.
+        reason: why it cannot be read.
+        missing: files that are not there, the image, its mask and its DRR.
+        mask: what is wrong with the mask, which must be as large as the image.
+    """
 
     size_px: tuple[int, int] | None = None
     sha256: str = ""
     reason: str = ""
+    missing: tuple[str, ...] = ()
+    mask: str = ""
 
 
 def check(
@@ -45,6 +54,8 @@ def check(
     """
     looks = _looks(dataset.records, progress)
     unreadable = {i: look.reason for i, look in looks.items() if look.reason}
+    missing = {i: list(look.missing) for i, look in looks.items() if look.missing}
+    masks = {i: look.mask for i, look in looks.items() if look.mask}
     twins = duplicates(dataset, looks)
     boxes = box_findings(dataset, looks)
     found = {
@@ -54,14 +65,17 @@ def check(
         "digest": dataset.digest(),
         "splits": {str(name): _split_counts(dataset, name) for name in (*SPLITS, None)},
         "classes": prevalence(dataset),
+        "prevalence": {name: prevalence(dataset.split(name)) for name in SPLITS},
         "boxes": {
             "count": sum(len(record.boxes) for record in dataset.records),
             "images_known": sum(record.boxes_known for record in dataset.records),
             **{kind: len(ids) for kind, ids in boxes.items()},
         },
-        "text": sum(bool(record.text) for record in dataset.records),
+        "text": texts(dataset),
         "masks": sum(record.mask is not None for record in dataset.records),
+        "odd_masks": masks,
         "sizes_px": _size_range(looks),
+        "missing": missing,
         "unreadable": unreadable,
         "duplicates": twins["same split"],
         "duplicates_across_splits": twins["across splits"],
@@ -77,20 +91,36 @@ def _looks(
 ) -> dict[str, Look]:
     found: dict[str, Look] = {}
     with ThreadPoolExecutor(4) as pool:
-        for record, one in zip(records, pool.map(look, (r.path for r in records)), strict=True):
+        for record, one in zip(records, pool.map(look, records), strict=True):
             found[record.id] = one
             if progress:
                 progress(len(found), len(records))
     return found
 
 
-def look(path: Path) -> Look:
-    """Decode a file and take its fingerprint."""
+def look(record: Record) -> Look:
+    """Decode an image and take its fingerprint; see that what belongs to it is there."""
+    beside = [path for path in (record.path, record.mask, record.drr) if path is not None]
+    missing = tuple(str(path) for path in beside if not path.exists())
+    if not record.path.exists():
+        return Look(missing=missing)
     try:
-        pixels = images.read(path)
-        return Look(pixels.shape, hashlib.sha256(path.read_bytes()).hexdigest())
+        size = images.read(record.path).shape
+        digest = hashlib.sha256(record.path.read_bytes()).hexdigest()
     except ImageReadError as error:
-        return Look(reason=str(error))
+        return Look(reason=str(error), missing=missing)
+    return Look(size, digest, missing=missing, mask=_odd_mask(record.mask, size))
+
+
+def _odd_mask(path: Path | None, size: tuple[int, int]) -> str:
+    if path is None or not path.exists():
+        return ""
+    try:
+        own = images.size(path)
+    except ImageReadError as error:
+        return str(error)
+    words = f"{path}: {own[0]} × {own[1]} px, its image has {size[0]} × {size[1]}"
+    return "" if own == size else words
 
 
 def _split_counts(dataset: Dataset, name: Any) -> dict[str, int]:
@@ -113,6 +143,27 @@ def prevalence(dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
+def texts(dataset: Dataset) -> dict[str, float | int]:
+    """How many images have a text, how many texts differ, and how long they are.
+
+    Returns:
+        `images` with a text and their `share` of all; `distinct` texts; `in_several_splits`, those
+        of them that images of more than one split have; `median_words` of the distinct ones.
+    """
+    where: dict[str, set[Any]] = defaultdict(set)
+    for record in dataset.records:
+        if record.text:
+            where[record.text].add(record.split)
+    count = sum(bool(record.text) for record in dataset.records)
+    return {
+        "images": count,
+        "share": count / max(len(dataset), 1),
+        "distinct": len(where),
+        "in_several_splits": sum(len(splits) > 1 for splits in where.values()),
+        "median_words": statistics.median([len(text.split()) for text in where] or [0]),
+    }
+
+
 def duplicates(dataset: Dataset, looks: dict[str, Look]) -> dict[str, list[list[str]]]:
     """Groups of images with the same bytes, by whether they are in one split or in several."""
     groups: dict[str, list[Record]] = defaultdict(list)
@@ -130,7 +181,7 @@ def duplicates(dataset: Dataset, looks: dict[str, Look]) -> dict[str, list[list[
 def box_findings(dataset: Dataset, looks: dict[str, Look]) -> dict[str, list[str]]:
     """Ids of images with odd boxes, by kind; an image stands once for every such box or label."""
     found: dict[str, list[str]] = {
-        "partly_outside": [], "wholly_outside": [], "tiny": [],
+        "partly_outside": [], "wholly_outside": [], "tiny": [], "whole_image": [], "repeated": [],
         "box_without_label": [], "label_without_box": [],
     }  # fmt: skip
     for record in dataset.records:
@@ -140,6 +191,7 @@ def box_findings(dataset: Dataset, looks: dict[str, Look]) -> dict[str, list[str
                 found[kind].append(record.id)
             if record.labels[box.label] == 0:
                 found["box_without_label"].append(record.id)
+        found["repeated"].extend([record.id] * (len(record.boxes) - len(set(record.boxes))))
         boxed = {box.label for box in record.boxes}
         if record.boxes_known:
             bare = [k for k, value in enumerate(record.labels) if value == 1 and k not in boxed]
@@ -155,7 +207,8 @@ def _oddity(xyxy: tuple[float, float, float, float], size: tuple[int, int]) -> s
     # Half a pixel of rounding is no fault.
     if x1 < -0.5 or y1 < -0.5 or x2 > width + 0.5 or y2 > height + 0.5:
         return "partly_outside"
-    return "tiny" if (x2 - x1) * (y2 - y1) < TINY * width * height else None
+    share = (x2 - x1) * (y2 - y1) / (width * height)
+    return "tiny" if share < TINY else "whole_image" if share > WHOLE else None
 
 
 def _size_range(looks: dict[str, Look]) -> dict[str, list[int]]:
@@ -167,8 +220,11 @@ def _size_range(looks: dict[str, Look]) -> dict[str, list[int]]:
 
 
 def _findings(found: dict[str, Any], boxes: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    missing = [path for paths in found["missing"].values() for path in paths]
     problems = [
+        *_counted(missing, "files are missing"),
         *_counted(list(found["unreadable"].values()), "files cannot be read"),
+        *_counted(list(found["odd_masks"].values()), "masks do not fit their image"),
         *_counted(found["patient_leaks"], "patients are in more than one split"),
         *_counted(_pairs(found["duplicates_across_splits"]), "images are in more than one split"),
         *_counted(boxes["wholly_outside"], "boxes lie outside their image"),
@@ -177,14 +233,31 @@ def _findings(found: dict[str, Any], boxes: dict[str, list[str]]) -> tuple[list[
         *_counted(_pairs(found["duplicates"]), "images are there more than once"),
         *_counted(boxes["partly_outside"], "boxes reach out of their image and will be clipped"),
         *_counted(boxes["tiny"], "boxes are smaller than 1 % of both sides"),
+        *_counted(boxes["whole_image"], "boxes cover nearly the whole image"),
+        *_counted(boxes["repeated"], "boxes are there twice"),
         *_counted(boxes["box_without_label"], "boxes have a class that their image's labels deny"),
         *_counted(boxes["label_without_box"], "labels have no box although boxes are known"),
     ]
+    return problems, [*warnings, *_lacking(found)]
+
+
+def _lacking(found: dict[str, Any]) -> list[str]:
+    """Classes of which nothing can be learned, or nothing measured in a split."""
+    lacking: dict[str, list[str]] = defaultdict(list)
     for name, counts in found["classes"].items():
-        lacking = [kind for kind in ("present", "absent") if not counts[kind]]
-        if lacking and found["images"]:
-            warnings.append(f"class '{name}': no image has the label {' or '.join(lacking)}.")
-    return problems, warnings
+        kinds = [kind for kind in ("present", "absent") if not counts[kind]]
+        if kinds and found["images"]:
+            lacking[" or ".join(kinds)].append(name)
+    gone = {name for names in lacking.values() for name in names}
+    told = [f"no image has the label {k} of {', '.join(names)}." for k, names in lacking.items()]
+    for split, classes in found["prevalence"].items():
+        if not found["splits"][split]["images"]:
+            continue
+        for kind in ("present", "absent"):
+            names = [n for n, counts in classes.items() if not counts[kind] and n not in gone]
+            if names:
+                told.append(f"split {split}: no image has the label {kind} of {', '.join(names)}.")
+    return told
 
 
 def _pairs(groups: Sequence[Sequence[str]]) -> list[str]:
@@ -206,14 +279,14 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"{found['name']}: {found['images']} images of {found['patients']} patients "
         f"({', '.join(parts)})",
         f"boxes: {found['boxes']['count']} · boxes known of {found['boxes']['images_known']} images"
-        f" · text: {found['text']} · masks: {found['masks']}",
+        f" · masks: {found['masks']} · {_of_texts(found['text'])}",
     ]
     if found["sizes_px"]:
         low, high = found["sizes_px"]["smallest"], found["sizes_px"]["largest"]
         told.append(f"height × width: {low[0]} × {low[1]} to {high[0]} × {high[1]} px")
     told += [
         f"  {name}: {c['present']} present, {c['absent']} absent, {c['unknown']} unknown, "
-        f"{c['boxes']} boxes"
+        f"{c['boxes']} boxes{_by_split(found, name)}"
         for name, c in found["classes"].items()
     ]
     for title in ("notes", "warnings", "problems"):
@@ -221,50 +294,20 @@ def lines(found: dict[str, Any]) -> list[str]:
     return told
 
 
-def contact_sheet(
-    dataset: Dataset, path: Path, *, count: int = 24, columns: int = 6, side: int = 192
-) -> None:
-    """Draw images of a data set with their boxes and labels into one PNG.
-
-    Images are taken evenly from the records, those with boxes first; unreadable ones are grey.
-
-    Args:
-        dataset: any.
-        path: the PNG.
-        count: most images.
-        columns: images in a row.
-        side: pixels of each.
-    """
-    chosen = _spread(dataset.records, count)
-    rows = max(math.ceil(len(chosen) / columns), 1)
-    sheet = Image.new("RGB", (columns * side, rows * (side + 14)), "black")
-    for position, record in enumerate(chosen):
-        x, y = position % columns * side, position // columns * (side + 14)
-        sheet.paste(_thumbnail(record, side), (x, y))
-        present = [n for n, v in zip(dataset.classes, record.labels, strict=False) if v == 1]
-        caption = ", ".join(present).encode("latin-1", "replace").decode("latin-1") or "-"
-        ImageDraw.Draw(sheet).text((x + 2, y + side), caption[: side // 6], fill="white")
-    files.write_with(path, lambda temporary: sheet.save(temporary, format="PNG"))
+def _of_texts(found: dict[str, float | int]) -> str:
+    if not found["images"]:
+        return "text: none"
+    return (
+        f"text: {found['images']} images ({found['share']:.0%}), {found['distinct']} different, "
+        f"median {found['median_words']:g} words"
+    )
 
 
-def _spread(records: Sequence[Record], count: int) -> list[Record]:
-    ranked = sorted(records, key=lambda record: not record.boxes)
-    boxed = sum(bool(record.boxes) for record in records)
-    pool = ranked[: max(boxed, min(count, len(ranked)))]
-    places = np.linspace(0, len(pool) - 1, min(count, len(pool))).round().astype(int)
-    return [pool[place] for place in places]
-
-
-def _thumbnail(record: Record, side: int) -> Image.Image:
-    try:
-        grey = images.read(record.path)
-    except ImageReadError:
-        return Image.new("RGB", (side, side), "grey")
-    height, width = grey.shape
-    small = Image.fromarray((grey * 255).round().astype(np.uint8)).resize((side, side))
-    picture = small.convert("RGB")
-    draw = ImageDraw.Draw(picture)
-    scale = np.array([side / width, side / height] * 2)
-    for box in record.boxes:
-        draw.rectangle(tuple((np.array(box.xyxy_px) * scale).tolist()), outline="yellow", width=2)
-    return picture
+def _by_split(found: dict[str, Any], name: str) -> str:
+    """Share of present among known labels of a class, split by split."""
+    shares = []
+    for split, classes in found["prevalence"].items():
+        known = classes[name]["present"] + classes[name]["absent"]
+        if known:
+            shares.append(f"{split} {classes[name]['present'] / known:.0%}")
+    return f" · present in {', '.join(shares)}" if shares else ""

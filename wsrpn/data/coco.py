@@ -1,6 +1,8 @@
 """COCO JSON: images, annotations with `bbox` = [x, y, width, height], categories with any ids.
 
-Labels are the categories that have a box; an image without annotations is known to have none.
+Labels are the categories that have a box; an image without annotations is known to have none. What
+COCO has no word for stands under the key `wsrpn` of an image, which other programs pass over:
+`labels` and `unknown` (names; `*` for all), `boxes_known`, `text`, `mask`, `drr` and `extra`.
 """
 
 import math
@@ -12,7 +14,7 @@ from typing import Any
 from wsrpn import files
 from wsrpn.data import splits, tables
 from wsrpn.data.base import datasets
-from wsrpn.data.manifest import relative
+from wsrpn.data.manifest import refuse_soft_labels, relative
 from wsrpn.errors import InputError
 from wsrpn.types import Box, Dataset, Record
 
@@ -27,7 +29,8 @@ def coco(*, root: Path) -> Dataset:
 
     Returns:
         Classes in the order of the categories. Crowd boxes are left out and counted in the notes.
-        The numbers of images are kept in `extra` as `coco_id`, for lists of results.
+        The numbers of images are kept in `extra` as `coco_id`, for lists of results, and those of
+        the categories in `numbers`.
 
     Raises:
         InputError: with the path inside the JSON, for every fault.
@@ -46,7 +49,7 @@ def coco(*, root: Path) -> Dataset:
     boxes, crowd = _boxes(tree, root, {key: i for i, key in enumerate(categories)}, images)
     home = _home(root, images)
     records = tuple(
-        _record(image, home, boxes.get(key, []), len(classes), f"{root}: images id {key}")
+        _record(image, home, boxes.get(key, []), classes, f"{root}: images id {key}")
         for key, image in images.items()
     )
     twice = [name for name, count in Counter(r.id for r in records).items() if count > 1]
@@ -121,26 +124,69 @@ def _home(path: Path, images: Mapping[Any, Mapping[str, Any]]) -> Path:
 
 
 def _record(
-    image: Mapping[str, Any], home: Path, boxes: Sequence[Box], classes: int, where: str
+    image: Mapping[str, Any], home: Path, boxes: Sequence[Box], classes: Sequence[str], where: str
 ) -> Record:
     name = _text(image, "file_name", where)
-    present = {box.label for box in boxes}
     split = image.get("split")
+    more = image.get("wsrpn", {})
+    if not isinstance(more, dict) or not isinstance(more.get("extra", {}), dict):
+        raise InputError(f"{where}: 'wsrpn' is no object, or 'extra' in it is none.")
+    beside = {key: more.get(key) for key in ("mask", "drr")}
+    files_beside = {
+        key: tables.inside(home, str(value), where=f"{where}: {key}") if value else None
+        for key, value in beside.items()
+    }
     return Record(
         id=name,
         path=tables.inside(home, name, where=where),
         patient=str(image.get("patient") or name),
-        labels=tuple(1.0 if index in present else 0.0 for index in range(classes)),
+        labels=_labels(more, boxes, classes, where),
         split=splits.parse(str(split), where=where) if split else None,
         boxes=tuple(boxes),
-        extra={"coco_id": str(image["id"])},
+        boxes_known=bool(more.get("boxes_known", True)),
+        text=str(more.get("text") or ""),
+        mask=files_beside["mask"],
+        drr=files_beside["drr"],
+        extra={
+            **{str(key): str(value) for key, value in more.get("extra", {}).items()},
+            "coco_id": str(image["id"]),
+        },
     )
+
+
+def _labels(
+    more: Mapping[str, Any], boxes: Sequence[Box], classes: Sequence[str], where: str
+) -> tuple[float, ...]:
+    """Labels as `wsrpn` names them; where it does not, the classes that have a box."""
+    present, unknown = (_names(more, key, classes, where) for key in ("labels", "unknown"))
+    if present is None:
+        boxed = {box.label for box in boxes}
+        return tuple(1.0 if index in boxed else 0.0 for index in range(len(classes)))
+    free = math.nan if unknown is not None and "*" in unknown else 0.0
+    values = dict.fromkeys(classes, free)
+    values |= dict.fromkeys(unknown or (), math.nan) | dict.fromkeys(present, 1.0)
+    return tuple(values[name] for name in classes)
+
+
+def _names(
+    more: Mapping[str, Any], key: str, classes: Sequence[str], where: str
+) -> list[str] | None:
+    names = more.get(key)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{where}: wsrpn.{key} is no list of names.")
+    for name in names:
+        if name not in classes and not (name == "*" and key == "unknown"):
+            raise InputError(f"{where}: wsrpn.{key}: '{name}' is no category.")
+    return names
 
 
 def write(dataset: Dataset, path: Path, *, sizes_px: Mapping[str, tuple[int, int]]) -> str:
     """Write COCO annotations of a data set whose files lie below the folder of `path`.
 
-    COCO has no unknown labels and no labels without a box: such images lose them.
+    What COCO has no word for (see above) goes under `wsrpn`, so `coco` reads the same data set
+    back. Numbers of images and categories that came from COCO are kept.
 
     Args:
         dataset: any.
@@ -149,23 +195,64 @@ def write(dataset: Dataset, path: Path, *, sizes_px: Mapping[str, tuple[int, int
 
     Returns:
         sha256 of the file.
+
+    Raises:
+        InputError: a file outside the folder of `path`, an image twice, or a label that is not 1,
+            0 or unknown.
     """
-    images: list[dict[str, Any]] = []
+    refuse_soft_labels(dataset)
+    number = _numbers(dataset)
     annotations: list[dict[str, Any]] = []
-    for number, record in enumerate(dataset.records, start=1):
-        height, width = sizes_px[record.id]
-        entry = {
-            "id": number, "file_name": relative(record.path, path.parent),
-            "height": height, "width": width, "patient": record.patient,
-        }  # fmt: skip
-        images.append({**entry, "split": record.split} if record.split else entry)
+    images = [
+        _entry(record, number[0][i], sizes_px[record.id], path, dataset.classes)
+        for i, record in enumerate(dataset.records)
+    ]
+    twice = [n for n, count in Counter(i["file_name"] for i in images).items() if count > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is the file of two images; write each image once.")
+    for image, record in zip(images, dataset.records, strict=True):
         for box in record.boxes:
             x1, y1, x2, y2 = box.xyxy_px
             size = (x2 - x1, y2 - y1)
             annotations.append({
-                "id": len(annotations) + 1, "image_id": number, "category_id": box.label + 1,
+                "id": len(annotations) + 1, "image_id": image["id"],
+                "category_id": number[1][box.label],
                 "bbox": [x1, y1, *size], "area": size[0] * size[1], "iscrowd": 0,
             })  # fmt: skip
-    categories = [{"id": i, "name": name} for i, name in enumerate(dataset.classes, start=1)]
+    categories = [
+        {"id": key, "name": name} for key, name in zip(number[1], dataset.classes, strict=True)
+    ]
     tree = {"images": images, "annotations": annotations, "categories": categories}
     return files.write_json(path, tree)
+
+
+def _numbers(dataset: Dataset) -> tuple[list[int], list[int | str]]:
+    """Numbers of the images and of the categories: those of the source, or from 1 on."""
+    given = [record.extra.get("coco_id", "") for record in dataset.records]
+    images = [int(key) for key in given] if all(key.isdecimal() for key in given) else []
+    if len(set(images)) < len(given):
+        images = list(range(1, len(given) + 1))
+    return images, list(dataset.numbers or range(1, len(dataset.classes) + 1))
+
+
+def _entry(
+    record: Record, number: int, size_px: tuple[int, int], path: Path, classes: Sequence[str]
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": number, "file_name": relative(record.path, path.parent),
+        "height": size_px[0], "width": size_px[1], "patient": record.patient,
+    }  # fmt: skip
+    if record.split:
+        entry["split"] = record.split
+    more: dict[str, Any] = {}
+    boxed = {box.label for box in record.boxes}
+    if record.labels != tuple(1.0 if k in boxed else 0.0 for k in range(len(classes))):
+        unknown = [n for n, v in zip(classes, record.labels, strict=True) if math.isnan(v)]
+        more["labels"] = [n for n, v in zip(classes, record.labels, strict=True) if v == 1]
+        more["unknown"] = ["*"] if len(unknown) == len(classes) else unknown
+    paths = {"mask": relative(record.mask, path.parent), "drr": relative(record.drr, path.parent)}
+    extra = {key: value for key, value in record.extra.items() if key != "coco_id"}
+    more |= {k: v for k, v in {"text": record.text, **paths, "extra": extra}.items() if v}
+    if not record.boxes_known:
+        more["boxes_known"] = False
+    return {**entry, "wsrpn": more} if more else entry

@@ -8,13 +8,15 @@ What is decided here:
   orientation tag of a TIFF belongs to the format; size and pixels are both those after turning.
 * 8 bits are divided by 255. Deeper files seldom say how many bits they use, so their scale is the
   smallest of 10, 12, 14 and 16 bits that holds the largest value.
-* DICOM is recognised by its content or suffix and read by `wsrpn.data.dicom`.
+* DICOM is recognised by its content or suffix and read by `wsrpn.data.dicom`; `.mha` and `.img`
+  (JSRT) by their suffix, read by `metaimage` and `rawimage`.
 """
 
 import io
 import threading
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -82,7 +84,7 @@ def read(
     """Decode an image.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP, PNM or DICOM.
+        path: PNG, JPEG, TIFF, BMP, PNM, DICOM, MetaImage (.mha) or an .img of JSRT.
         max_pixels: larger images are refused before they are unpacked.
         frame: which frame of a file that has several.
 
@@ -115,10 +117,9 @@ def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     try:
         with _quiet:
             _check_file(path)
-            if is_dicom(path):
-                from wsrpn.data import dicom
-
-                return dicom.size(path, max_pixels=max_pixels)
+            if reader := _reader(path):
+                found: tuple[int, int] = reader.size(path, max_pixels=max_pixels)
+                return found
             with Image.open(path, formats=FORMATS) as image:
                 check_size(path, image.height, image.width, max_pixels)
                 return image.height, image.width
@@ -133,6 +134,24 @@ def is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(132)
     return head[128:] == b"DICM" or path.suffix.lower() in _DICOM_SUFFIXES
+
+
+def _reader(path: Path) -> ModuleType | None:
+    """The module with `size` and `read` for what Pillow does not know."""
+    # Inside, because they build on this module, and most runs need none of them.
+    if is_dicom(path):
+        from wsrpn.data import dicom
+
+        return dicom
+    if path.suffix.lower() == ".mha":
+        from wsrpn.data import metaimage
+
+        return metaimage
+    if path.suffix.lower() == ".img":
+        from wsrpn.data import rawimage
+
+        return rawimage
+    return None
 
 
 def check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
@@ -207,10 +226,9 @@ def _reason(error: Exception, max_pixels: int) -> str:
 
 
 def _decode(path: Path, max_pixels: int, frame: int | None) -> Float[np.ndarray, "h w"]:
-    if is_dicom(path):
-        from wsrpn.data import dicom
-
-        return dicom.read(path, max_pixels=max_pixels, frame=frame)
+    if reader := _reader(path):
+        pixels: Float[np.ndarray, "h w"] = reader.read(path, max_pixels=max_pixels, frame=frame)
+        return pixels
     # From memory: Pillow reads in small pieces, which is slow on network folders.
     with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
         check_size(path, image.height, image.width, max_pixels)
@@ -224,15 +242,18 @@ def _decode(path: Path, max_pixels: int, frame: int | None) -> Float[np.ndarray,
 
 def grey(image: Image.Image) -> Float[np.ndarray, "h w"]:
     """Grey levels in [0, 1] of a Pillow image of any mode."""
-    if image.mode == "F":
-        values = np.asarray(image)
-        fits = values.size and values.min() >= 0 and values.max() <= 1
-        return values.astype(np.float32) if fits else stretched(values)
-    if image.mode in _DEEP:
-        values = np.asarray(image).astype(np.float64)
-        if values.min() < 0:
-            return stretched(values)
-        return (values / full_scale(values.max())).astype(np.float32)
+    if image.mode == "F" or image.mode in _DEEP:
+        return grey_values(np.asarray(image))
     if image.mode not in {"L", "LA", "1"}:
         image = image.convert("RGB")  # palettes and CMYK have no direct way to grey
     return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def grey_values(values: Num[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Grey levels in [0, 1] of values of any type that do not say how deep they are."""
+    if np.issubdtype(values.dtype, np.floating):
+        fits = values.size and values.min() >= 0 and values.max() <= 1
+        return values.astype(np.float32) if fits else stretched(values)
+    if values.min() < 0:
+        return stretched(values)
+    return (values.astype(np.float64) / full_scale(float(values.max()))).astype(np.float32)

@@ -13,8 +13,9 @@ Blank = Literal["negative", "unknown"]
 
 VALUES: dict[str, float] = {"positive": 1.0, "negative": 0.0, "unknown": math.nan}
 
-# Same finding, other word: the box list of ChestX-ray14 spells it differently from its label table.
-SPELLINGS = {"Infiltrate": "Infiltration"}
+# Same finding, other word: the box list of ChestX-ray14 spells it differently from its label table,
+# CheXlocalize and the radiologists' table of MIMIC-CXR-JPG differently from CheXpert.
+SPELLINGS = {"Infiltrate": "Infiltration", "Airspace Opacity": "Lung Opacity"}
 
 
 def value(mark: Mark, *, uncertain: Uncertain = "unknown", blank: Blank = "negative") -> float:

@@ -6,9 +6,10 @@ change nothing, and the processes of a distributed run together see exactly the 
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from wsrpn.errors import InputError, nearest
 from wsrpn.types import Batch, Dataset, Record, Sample
 
 OnError = Literal["stop", "skip"]
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +237,20 @@ class Batches:
             f"{failed[0].reason} To go on without it: --on-error skip "
             "(in training data.on_error=skip)."
         )
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, each one made while the one before it is used.
+
+    What making an item raises is raised where the item would have come.
+    """
+    nothing = object()
+    source = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        coming = pool.submit(next, source, nothing)
+        while (item := coming.result()) is not nothing:
+            coming = pool.submit(next, source, nothing)
+            yield cast("Item", item)
 
 
 def batches(

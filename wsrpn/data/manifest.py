@@ -5,6 +5,10 @@
 `boxes_known`. Names in a cell are joined by `|`; `*` in `unknown` stands for every class that
 `labels` does not name. An empty `labels` cell says that the image is known to have none; a table
 without the column knows nothing. All other columns are kept in `Record.extra`.
+
+`classes.csv` (or `NAME.classes.csv`) with the one column `label` may name the classes: it gives
+their order, keeps those that no image has, and makes any other name a fault. Without it the classes
+are the names that occur, sorted.
 """
 
 import math
@@ -29,7 +33,7 @@ _YES_NO = {"yes": True, "no": False}
 NamedBox = tuple[str, tuple[float, float, float, float]]
 
 
-@datasets.register("manifest")
+@datasets.register("manifest", marker="images.csv")
 def manifest(*, root: Path, uncertain: policies.Uncertain = "unknown") -> Dataset:
     """Read a manifest.
 
@@ -38,8 +42,9 @@ def manifest(*, root: Path, uncertain: policies.Uncertain = "unknown") -> Datase
         uncertain: what a name in `unknown` becomes; `*` stays unknown.
 
     Returns:
-        Classes are all names in `labels`, `unknown` and the boxes, sorted; labels of a class that
-        only boxes name are unknown, because boxes are for evaluation and never make a label. Where
+        Classes are those of the class table, else all names in `labels`, `unknown` and the boxes,
+        sorted; labels of a class that only boxes name are unknown, because boxes are for evaluation
+        and never make a label. Where
         `boxes_known` is not said, the boxes of an image are known if a box table exists and the
         image has a box or no finding; a finding without any box would otherwise count against
         every detector.
@@ -49,10 +54,11 @@ def manifest(*, root: Path, uncertain: policies.Uncertain = "unknown") -> Datase
     """
     path = root / "images.csv" if root.is_dir() else root
     table = tables.read(path, required=("image",))
-    boxes, notes = _read_boxes(boxes_path(path), table)
-    named = _named(table)
+    declared = _declared(classes_path(path), table)
+    named = _named(table) | set(declared or ())
+    boxes, notes = _read_boxes(boxes_path(path), table, named)
     boxed = {name for found in (boxes or {}).values() for name, _ in found}
-    classes = tuple(sorted(named | boxed))
+    classes = tuple(sorted(named | boxed)) if declared is None else declared
     seen: dict[str, int] = {}
     records = []
     for row in table.rows:
@@ -72,6 +78,30 @@ def boxes_path(path: Path) -> Path:
     """Where the boxes of a manifest lie: `boxes.csv` for `images.csv`, else `NAME.boxes.csv`."""
     name = "boxes.csv" if path.name == "images.csv" else f"{path.stem}.boxes.csv"
     return path.with_name(name)
+
+
+def classes_path(path: Path) -> Path:
+    """Where the classes may lie: `classes.csv` for `images.csv`, else `NAME.classes.csv`."""
+    name = "classes.csv" if path.name == "images.csv" else f"{path.stem}.classes.csv"
+    return path.with_name(name)
+
+
+def _declared(path: Path, images: tables.Table) -> tuple[str, ...] | None:
+    """The classes that a table names, or None without one."""
+    if not path.is_file():
+        return None
+    table = tables.read(path, required=("label",))
+    names = tuple(row["label"].strip() for row in table.rows)
+    for row, name in zip(table.rows, names, strict=True):
+        if name in {"", "*"} or names.count(name) > 1:
+            fault = "stands twice" if names.count(name) > 1 else "is no name of a class"
+            raise InputError(f"{table.where(row)}: '{name}' {fault}.")
+    for row in images.rows:
+        for name in {*_names(row.get("labels")), *_names(row.get("unknown"))} - {"*", *names}:
+            raise InputError(
+                f"{images.where(row)}: '{name}' is not in {path.name}. {nearest(name, names)}"
+            )
+    return names
 
 
 def _record(
@@ -135,13 +165,13 @@ def _labels(
 
 
 def _read_boxes(
-    path: Path, images: tables.Table
+    path: Path, images: tables.Table, named: Set[str]
 ) -> tuple[dict[str, list[NamedBox]] | None, list[str]]:
     if not path.is_file():
         return None, []
     table = tables.read(path, required=BOX_COLUMNS)
     known = {row["image"] for row in images.rows}
-    named = _named(images)
+    only = classes_path(images.path).is_file()  # then no name may come from the boxes alone
     spelled: Counter[str] = Counter()
     found: dict[str, list[NamedBox]] = defaultdict(list)
     for row in table.rows:
@@ -153,7 +183,8 @@ def _read_boxes(
         if name not in named and other in named:
             spelled[name] += 1
             name = other
-        if not name or (name not in named and get_close_matches(name, named, cutoff=0.8)):
+        strange = name not in named and (only or get_close_matches(name, named, cutoff=0.8))
+        if not name or strange:
             raise InputError(
                 f"{where}: no row of {images.path.name} has the label '{name}'. "
                 f"{nearest(name, named)}"
@@ -225,31 +256,60 @@ def _notes(
 
 
 def write(dataset: Dataset, path: Path) -> None:
-    """Write a manifest and its boxes; `manifest` reads the same data set back.
+    """Write a manifest, its classes and its boxes; `manifest` reads the same data set back.
 
     Args:
         dataset: its files lie below the folder of `path`.
-        path: the CSV to write; the boxes go beside it.
+        path: the CSV to write; the classes and boxes go beside it.
 
     Raises:
-        InputError: a file outside that folder, or a class name with `|` in it.
+        InputError: what a manifest cannot say: a file outside that folder, an image twice, a class
+            name with `|` in it, a label that is not 1, 0 or unknown, a column with the name of one
+            of the manifest's own.
     """
-    for name in dataset.classes:
-        if "|" in name or name.strip() != name or name in {"", "*"}:
-            raise InputError(f"class '{name}' cannot be written into a manifest; rename it.")
     extra = sorted({key for record in dataset.records for key in record.extra})
+    _refuse_unwritable(dataset, extra)
     lines = [_line(record, dataset.classes, path.parent, extra) for record in dataset.records]
+    twice = [name for name, count in Counter(line[0] for line in lines).items() if count > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is the file of two images; a manifest has each file once.")
     boxes = [
         line for record in dataset.records for line in _box_lines(record, dataset.classes, path)
     ]
-    # Boxes first: whoever finds the manifest finds them too.
+    # The manifest last: whoever finds it finds what belongs to it.
+    if dataset.classes:
+        tables.write(classes_path(path), ("label",), [(name,) for name in dataset.classes])
     tables.write(boxes_path(path), BOX_COLUMNS, boxes)
     tables.write(path, (*COLUMNS, *extra), lines)
+
+
+def _refuse_unwritable(dataset: Dataset, extra: Sequence[str]) -> None:
+    for name in dataset.classes:
+        if "|" in name or name.strip() != name or name in {"", "*"}:
+            raise InputError(f"class '{name}' cannot be written into a manifest; rename it.")
+    for key in extra:
+        if key in COLUMNS or key.strip() != key or not key:
+            raise InputError(f"column '{key}' cannot be written into a manifest; rename it.")
+    refuse_soft_labels(dataset)
+
+
+def refuse_soft_labels(dataset: Dataset) -> None:
+    """Stop where a label is neither 1 nor 0 nor unknown, for formats that know nothing else.
+
+    Raises:
+        InputError: names the image and the label.
+    """
+    for record in dataset.records:
+        for value in record.labels:
+            if value not in (0, 1) and not math.isnan(value):
+                raise InputError(f"{record.id}: the label {value:g} is not 1, 0 or unknown.")
 
 
 def _line(record: Record, classes: Sequence[str], root: Path, extra: Iterable[str]) -> list[str]:
     present = [n for n, value in zip(classes, record.labels, strict=True) if value == 1]
     unknown = [n for n, value in zip(classes, record.labels, strict=True) if math.isnan(value)]
+    # Nothing known at all is no uncertain label, and no policy on those may touch it.
+    unknown = ["*"] if unknown and len(unknown) == len(classes) else unknown
     return [
         relative(record.path, root), record.patient, record.split or "", "|".join(present),
         "|".join(unknown), record.text, relative(record.mask, root), relative(record.drr, root),

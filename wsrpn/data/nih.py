@@ -32,7 +32,7 @@ _COLUMNS = (
 _EXTRA = ("follow_up", "age", "sex", "view")
 
 
-@datasets.register("nih")
+@datasets.register("nih", marker="Data_Entry_2017*.csv")
 def nih(*, root: Path) -> Dataset:
     """ChestX-ray14: fourteen findings, unlisted ones absent, boxes in pixels of the stored file.
 

@@ -7,9 +7,11 @@ reads here.
 
 import csv
 import functools
+import gzip
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,42 +58,67 @@ class Table:
         return f"{self.path}:{row.line}"
 
 
-def read(path: Path, *, required: Sequence[str] = ()) -> Table:
-    """Read a CSV with a header, comma-separated UTF-8 (a byte-order mark is allowed).
+def read(path: Path, *, required: Sequence[str] = (), delimiter: str = ",") -> Table:
+    """Read a table with a header, UTF-8 (a byte-order mark is allowed), packed with gzip or not.
 
     Args:
-        path: the file.
+        path: the file; one that ends in `.gz` is unpacked.
         required: columns that must be there.
+        delimiter: what stands between cells.
 
     Raises:
         InputError: missing, empty or non-UTF-8 file, wrong delimiter, unclosed quote, repeated or
             missing column, a row with more or fewer cells than the header.
     """
-    lines = rows(path)
-    header_line, header = next(lines)
+    lines = rows(path, delimiter=delimiter)
+    columns = _header(path, lines, required)
+    return Table(path, columns, tuple(_rows(path, columns, lines)))
+
+
+def each(path: Path, *, required: Sequence[str] = (), delimiter: str = ",") -> Iterator[Row]:
+    """The rows of `read` one after the other, for tables of which little is kept.
+
+    Raises:
+        InputError: as `read`.
+    """
+    lines = rows(path, delimiter=delimiter)
+    yield from _rows(path, _header(path, lines, required), lines)
+
+
+def _header(
+    path: Path, lines: Iterator[tuple[int, list[str]]], required: Sequence[str]
+) -> tuple[str, ...]:
+    line, header = next(lines)
     columns = tuple(name.strip() for name in header)
-    _check_header(path, header_line, columns, required)
-    found = []
+    _check_header(path, line, columns, required)
+    return columns
+
+
+def _rows(
+    path: Path, columns: tuple[str, ...], lines: Iterator[tuple[int, list[str]]]
+) -> Iterator[Row]:
     for line, cells in lines:
         if len(cells) != len(columns):
             raise InputError(
                 f"{path}:{line}: {len(cells)} cells, but the header has {len(columns)}. "
                 "Quote a cell that contains a comma or a line break."
             )
-        found.append(Row(line, dict(zip(columns, map(_plain, cells), strict=True))))
-    return Table(path, columns, tuple(found))
+        yield Row(line, dict(zip(columns, map(_plain, cells), strict=True)))
 
 
-def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def rows(path: Path, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each row that is not blank, header first.
+
+    The bytes are read at once and become text row by row: a table of a gigabyte takes one, not six.
 
     Raises:
         InputError: the file cannot be read as UTF-8 CSV, or holds nothing.
     """
-    text = _text(path)
-    if not text.strip():
+    data = _bytes(path)
+    if not data.strip():
         raise InputError(f"{path}: the file is empty; a CSV with a header was expected.")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, strict=True, delimiter=delimiter)
     begin = 1
     while True:
         try:
@@ -100,25 +127,35 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:
             raise InputError(f"{path}:{begin}: not a CSV row ({error}).") from None
+        except UnicodeDecodeError:
+            line = _undecodable_line(data)
+            raise InputError(f"{path}:{line}: not UTF-8 text; save the table as UTF-8.") from None
         if any(cells):
             yield begin, cells
         begin = reader.line_num + 1
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; a CSV was expected.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read ({reason}).") from None
     if data[:2] in _UTF16:
         raise InputError(f"{path}: the text is UTF-16; save the table as UTF-8.")
+    return data
+
+
+def _undecodable_line(data: bytes) -> int:
     try:
-        return data.decode("utf-8-sig")
+        data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: not UTF-8 text; save the table as UTF-8.") from None
+        return data[: error.start].count(b"\n") + 1
+    return 1
 
 
 def _check_header(path: Path, line: int, columns: tuple[str, ...], required: Sequence[str]) -> None:

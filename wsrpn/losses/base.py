@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from wsrpn.errors import InputError
+from wsrpn.losses.weighting import Weighting
 from wsrpn.registry import Registry
 from wsrpn.types import Batch, ModelOutput
 
@@ -19,12 +19,16 @@ class Objective:
 
     Args:
         options: loss name → options of its signature.
+        weighting: makes one number of them; the plain weighted sum where it is None.
 
     Raises:
         InputError: unknown loss, option or value.
     """
 
-    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, options: Mapping[str, Mapping[str, Any]], weighting: Weighting | None = None
+    ) -> None:
+        self.weighting = weighting or Weighting()
         self.options = {name: losses.options(name, given) for name, given in options.items()}
 
     def __call__(
@@ -41,7 +45,7 @@ class Objective:
         }
         if not terms:
             raise InputError("phases: no loss has a weight above 0; there is nothing to train.")
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum(), terms
+        return self.weighting(terms, weights), terms
 
 
 def read(name: str, output: ModelOutput, batch: Batch) -> list[Any]:

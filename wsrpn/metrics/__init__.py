@@ -1,6 +1,6 @@
 """Figures: a metric is a class under `@metrics.register` in a file that is imported here."""
 
-from wsrpn.metrics import detection, gaussian, image, localization, reliability, rodeo
+from wsrpn.metrics import detection, gaussian, image, localization, reliability, retrieval, rodeo
 from wsrpn.metrics.evidence import BoxTable, Evidence, Metric, Values, metrics
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "localization",
     "metrics",
     "reliability",
+    "retrieval",
     "rodeo",
 ]

@@ -50,6 +50,23 @@ class BoxTable:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Images and their texts as unit vectors of one space, for the images that have both.
+
+    Attributes:
+        at: index of the image in the evidence.
+        images: its vector.
+        texts: the vector of its text.
+        ids: number of the text, the same for equal texts.
+    """
+
+    at: Int[np.ndarray, " n"]
+    images: Float[np.ndarray, "n e"]
+    texts: Float[np.ndarray, "n e"]
+    ids: Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Predictions and truth of the same images and classes.
 
@@ -65,6 +82,7 @@ class Evidence:
         truth: gold boxes.
         boxed: images whose boxes are known; the others are in none of the three tables.
         regions: figures of the Gaussian maps per image, with the columns of `classes`, or None.
+        pairs: images and texts in one space, or None where no image has both.
         notes: what was left out on the way.
     """
 
@@ -79,6 +97,7 @@ class Evidence:
     truth: BoxTable
     boxed: Bool[np.ndarray, " b"]
     regions: tuple[RegionFigures | None, ...] = ()
+    pairs: Pairs | None = None
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:

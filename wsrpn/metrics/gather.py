@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from wsrpn import calibration
 from wsrpn.errors import InputError
-from wsrpn.metrics.evidence import BoxTable, Evidence
+from wsrpn.metrics.evidence import BoxTable, Evidence, Pairs
 from wsrpn.types import Dataset, Detections, Predictions, Record, RegionFigures
 
 Images = Literal["all", "listed", "empty"]
@@ -35,7 +35,7 @@ def gather(
     Raises:
         InputError: nothing in common, an image twice, or images without predictions.
     """
-    notes: list[str] = []
+    notes: list[str] = list(predictions.provenance.get("notes", ()))
     classes = _classes(predictions, dataset, notes)
     records, detections = _joined(predictions, dataset, images, notes)
     columns = [dataset.classes.index(name) for name in classes]
@@ -66,7 +66,25 @@ def gather(
         truth=_truth(records, boxed, _places(columns, len(dataset.classes))),
         boxed=boxed,
         regions=tuple(_regions(d, theirs) for d in detections),
+        pairs=_pairs(detections, notes),
         notes=tuple(notes),
+    )
+
+
+def _pairs(detections: list[Detections], notes: list[str]) -> Pairs | None:
+    """Images and texts in one space, or None where no image has both."""
+    has = np.array([d.embedding is not None and d.text_embedding is not None for d in detections])
+    if not has.any():
+        return None
+    if not has.all():
+        left = f"{int((~has).sum())} of {len(has)}"
+        notes.append(f"{left} images have no text and are left out of retrieval.")
+    both = [d for d, there in zip(detections, has, strict=True) if there]
+    return Pairs(
+        at=np.flatnonzero(has),
+        images=np.array([d.embedding for d in both], dtype=np.float64),
+        texts=np.array([d.text_embedding for d in both], dtype=np.float64),
+        ids=np.array([d.text_id for d in both], dtype=np.int64),
     )
 
 

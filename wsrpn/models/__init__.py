@@ -1,6 +1,8 @@
 """Models, by name."""
 
-from wsrpn.models import cam, wsrpn, wsrpn_paper
+from wsrpn.models import cam, fusion, mil, vl, wsrpn, wsrpn_paper
 from wsrpn.models.base import build, filled, models
 
-__all__ = ["build", "cam", "filled", "models", "wsrpn", "wsrpn_paper"]
+__all__ = [
+    "build", "cam", "filled", "fusion", "mil", "models", "vl", "wsrpn", "wsrpn_paper",
+]  # fmt: skip

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from wsrpn import compat
 from wsrpn.errors import InputError
 from wsrpn.models import weights as weight_files
+from wsrpn.models.memory import Memory
 from wsrpn.registry import Registry
 
 GREY_MEAN, GREY_STD = 0.505, 0.248
@@ -41,6 +42,7 @@ class Backbone(nn.Module):
     Attributes:
         channels: features per cell.
         raw_channels: channels of `raw`.
+        memory: of a frozen backbone, so that it answers the same image once.
     """
 
     channels: int
@@ -51,6 +53,7 @@ class Backbone(nn.Module):
 
     def __init__(self, *, mean: float = GREY_MEAN, std: float = GREY_STD) -> None:
         super().__init__()
+        self.memory: Memory | None = None
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
@@ -64,7 +67,9 @@ class Backbone(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b d gh gw"]:
         """Features of grey images in [0, 1]."""
-        return self.finish(self.raw(images))
+        if self.memory is None:
+            return self.finish(self.raw(images))
+        return self.memory(images, lambda some: self.finish(self.raw(some)))
 
 
 def make(name: str, *, grid: Grid, weights: str) -> Backbone:

@@ -1,15 +1,28 @@
 """Models by name, and what each one gives."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from wsrpn.errors import InputError
+from wsrpn.models.backbones import Backbone
 from wsrpn.registry import Registry
-from wsrpn.types import TextSpace
+from wsrpn.types import Batch, TextSpace
 
 models: Registry[type[nn.Module]] = Registry("model")
+
+
+@runtime_checkable
+class FitsOnValidation(Protocol):
+    """A model with numbers that are not learned but fitted, by its labels, on held-out images."""
+
+    def answers(self, batch: Batch) -> Tensor:
+        """What the fit needs to know of a batch, images first and classes last."""
+
+    def fit(self, answers: np.ndarray, labels: np.ndarray) -> dict[str, Tensor]:
+        """The buffers that change, by name, from all answers and the labels (1, 0 or nan)."""
 
 
 def reads_text(model: Mapping[str, Any]) -> bool:
@@ -51,6 +64,29 @@ def build(model: Mapping[str, Any], *, classes: int, text: TextSpace | None = No
             f"model {name} cannot be built with {told or 'these options'} ({error}); "
             "change one of them."
         ) from error
+
+
+def backbones_of(model: nn.Module) -> list[Backbone]:
+    """The backbones of a model: what has a learning rate of its own and may be frozen."""
+    return [part for part in model.modules() if isinstance(part, Backbone)]
+
+
+def describe(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Parameters of a model as it was built, by part and together (`all`).
+
+    Returns:
+        Part → `parameters` and, of these, `trainable`.
+    """
+
+    def count(part: nn.Module) -> dict[str, int]:
+        sizes = [(p.numel(), p.requires_grad) for p in part.parameters()]
+        return {
+            "parameters": sum(size for size, _ in sizes),
+            "trainable": sum(size for size, learns in sizes if learns),
+        }
+
+    parts = {name: count(part) for name, part in model.named_children()}
+    return {"all": count(model), **{k: v for k, v in parts.items() if v["parameters"]}}
 
 
 def filled(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wsrpn import gaussian
+from wsrpn.errors import InputError
 from wsrpn.models import backbones
 from wsrpn.models.base import models
 from wsrpn.models.blocks import (
@@ -29,6 +30,7 @@ from wsrpn.models.blocks import (
     grid_points,
     log_sum_exp_pool,
     noisy_or,
+    places_of,
     region_bias,
     sincos_positions,
 )
@@ -114,11 +116,15 @@ class Wsrpn(nn.Module):
             hundred thousand images; on a few hundred they found no place
             (docs/results/tuberculosis.md).
         content: how much the attention follows what query and cell say to each other.
+        places: with a guide, how many places a class may have in one image. Above 1 the regions
+            of a class share its evidence out among as many places, see `blocks.places_of`; there
+            are at least k · places regions.
         prior: image-level probability at which both branches start.
         answer: which branch gives the image-level logits, or the mean of both.
     """
 
     owner: Tensor
+    place: Tensor
 
     def __init__(
         self,
@@ -142,14 +148,20 @@ class Wsrpn(nn.Module):
         detach: bool = False,
         guide: float = 1.0,
         content: float = 0.3,
+        places: int = 1,
         prior: float = 0.3,
         answer: Literal["mean", "patch", "roi"] = "mean",
     ) -> None:
         super().__init__()
         self.backbone = backbones.make(backbone, grid=grid, weights=weights)
         self.guide, self.content = guide, content
-        regions = max(regions, classes) if guide else regions
+        if not 1 <= places <= 100:
+            raise InputError(f"model.places must be between 1 and 100 (got {places}).")
+        self.places = places if guide else 1
+        regions = max(regions, classes * places) if guide else regions
         self.register_buffer("owner", torch.arange(regions) % classes, persistent=False)
+        place = torch.arange(regions) // classes % self.places
+        self.register_buffer("place", place, persistent=False)
         self.position, self.sharpness, self.detach = position, sharpness, detach
         self.sigma_scale, self.beta, self.answer = sigma_scale, beta, answer
         channels = self.backbone.channels
@@ -191,7 +203,7 @@ class Wsrpn(nn.Module):
     ) -> Regions:
         """Boxes, Gaussians and class logits of the queries."""
         grid = (cells.shape[1], cells.shape[2])
-        evidence = self.guide * standardised(maps.detach())[:, self.owner] if self.guide else None
+        evidence = self.evidence(maps, grid) if self.guide else None
         queries, attention = self.attention(cells.flatten(1, 2), evidence, content=self.content)
         boxes = self.box_head(queries, attention, grid_points(grid, like=attention))
         means, sigmas = self.gaussians(boxes, queries, grid)
@@ -202,6 +214,17 @@ class Wsrpn(nn.Module):
             others = self.owner[:, None] != torch.arange(logits.shape[-1], device=logits.device)
             logits = logits.masked_fill(others, OFF)
         return Regions(boxes, means, sigmas, logits, log_x, log_y)
+
+    def evidence(
+        self, maps: Float[Tensor, "b k gh gw"], grid: tuple[int, int]
+    ) -> Float[Tensor, "b r m"]:
+        """What the patch branch adds to the attention of each region."""
+        found = self.guide * standardised(maps.detach())
+        if self.places == 1:
+            return found[:, self.owner]
+        points = grid_points(grid, like=found)
+        belongs = places_of(found.softmax(-1), points, places=self.places)
+        return found[:, self.owner] + belongs[:, self.owner, self.place].clamp_min(1e-6).log()
 
     def gaussians(
         self, boxes: Float[Tensor, "b r 4"], queries: Float[Tensor, "b r d"], grid: tuple[int, int]

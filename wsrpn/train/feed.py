@@ -7,6 +7,7 @@ from pathlib import Path
 from wsrpn.config import RunConfig
 from wsrpn.data import loader
 from wsrpn.data.images import ImageReadError
+from wsrpn.text import TextTable
 from wsrpn.train.distributed import World
 from wsrpn.types import Batch, Dataset
 
@@ -19,11 +20,13 @@ class Feed:
         dataset: the images that can be read.
         failed: id → reason of those that cannot.
         batches: the loader.
+        texts: captions that go with the images, or None.
     """
 
     dataset: Dataset
     failed: dict[str, str]
     batches: loader.Batches | None
+    texts: TextTable | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -35,10 +38,19 @@ class Feed:
 
     def __call__(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        return self.batches.epoch(epoch, start=start) if self.batches else iter(())
+        batches = self.batches.epoch(epoch, start=start) if self.batches else iter(())
+        return map(self.texts.attach, batches) if self.texts and self.texts.rows else batches
 
 
-def feed(dataset: Dataset, config: RunConfig, here: World, *, training: bool, cache: Path) -> Feed:
+def feed(
+    dataset: Dataset,
+    config: RunConfig,
+    here: World,
+    *,
+    training: bool,
+    cache: Path,
+    texts: TextTable | None = None,
+) -> Feed:
     """Look at every file once, then feed what can be read.
 
     Args:
@@ -47,6 +59,7 @@ def feed(dataset: Dataset, config: RunConfig, here: World, *, training: bool, ca
         here: this process.
         training: shuffled and augmented, or in order and plain.
         cache: folder of the disk cache.
+        texts: captions that go with the images.
 
     Raises:
         InputError: an image cannot be read and `data.on_error` is `stop`.
@@ -70,7 +83,7 @@ def feed(dataset: Dataset, config: RunConfig, here: World, *, training: bool, ca
         world=here.size,
         workers=config.train.workers,
     )  if len(samples) or training else None  # fmt: skip
-    return Feed(samples.dataset, failed, batches)
+    return Feed(samples.dataset, failed, batches, texts)
 
 
 def _samples(

@@ -19,8 +19,12 @@ from wsrpn.config import RunConfig
 from wsrpn.errors import InputError
 from wsrpn.train.distributed import World
 
-# A run may be prolonged, and its folder or data may be found under another path on resume.
-_FREE = ("train.epochs", "train.workers", "data.source", "data.cache")
+# A run may be prolonged, and its folder, data or text encoder may be found under another path on
+# resume; that they are the same is looked at by what is in them.
+_FREE = (
+    "train.epochs", "train.workers", "data.source", "data.cache",
+    "text.encoder", "text.cache", "text.online",
+)  # fmt: skip
 
 
 @contextmanager

@@ -6,18 +6,20 @@ the loss weights by the step. So a run that goes on from a checkpoint is the unb
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from wsrpn import compute
 from wsrpn.config import RunConfig
 from wsrpn.errors import Diverged
-from wsrpn.losses import Objective
+from wsrpn.losses import Objective, Weighting
+from wsrpn.models.base import backbones_of
 from wsrpn.train.distributed import World
-from wsrpn.train.optimiser import Average, rate_at, set_rate
+from wsrpn.train.optimiser import Average, clip, rate_at, set_rate
 from wsrpn.train.phases import weights_at
 from wsrpn.types import Batch
 
@@ -33,12 +35,14 @@ class State:
         optimizer: AdamW.
         average: moving average of the weights.
         step: optimiser steps done.
+        weighting: of the losses; it may learn, too.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average
     step: int = 0
+    weighting: Weighting = field(default_factory=Weighting)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,37 @@ class Progress:
         return math.ceil(self.step / self.steps_per_epoch)
 
 
+class Step(nn.Module):
+    """Model and objective together: a batch in, the loss out.
+
+    So `DistributedDataParallel` averages what either of them learns, and sees which parameters the
+    losses of this phase reach.
+
+    Args:
+        model: the network.
+        objective: the losses.
+        dtype: of mixed precision; losses are worked out in float32.
+        device: where the model is.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        self.weighting = objective.weighting
+        self.dtype, self.device = dtype, device
+
+    def forward(
+        self, batch: Batch, weights: Mapping[str, float]
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The loss, and the raw terms without their graph."""
+        with compute.autocast(self.dtype, self.device):
+            output = self.model(batch)
+        loss, terms = self.objective(output, batch, weights)
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+
 def learn(
     config: RunConfig, state: State, batches: Batches, *, steps_per_epoch: int, world: World
 ) -> Iterator[Progress]:
@@ -93,9 +128,9 @@ def learn(
     Raises:
         Diverged: the loss or the gradient is not finite; the weights are those before the step.
     """
-    objective = Objective(config.losses)
-    network = world.wrap(state.model)
+    objective = Objective(config.losses, state.weighting)
     dtype = compute.precision(config.train.precision, world.device)
+    take = world.wrap(Step(state.model, objective, dtype, world.device))
     last = compute.wants_channels_last(config.train.channels_last, world.device, dtype)
     total = config.train.epochs * steps_per_epoch
     while state.step < total:
@@ -107,12 +142,10 @@ def learn(
             rate = rate_at(config.train, state.step, total)
             set_rate(state.optimizer, rate)
             batch = batch.to(world.device, channels_last=last)
-            with compute.autocast(dtype, world.device):
-                output = network(batch)
-            loss, terms = objective(output, batch, weights)  # in float32
+            loss, terms = take(batch, weights)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            gradient = _clip(state.model, config.train.clip)
+            gradient = clip(state.model, config.train.clip)
             if world.agree(not math.isfinite(loss.item()) or not math.isfinite(gradient)):
                 raise Diverged(_story(state.step, batch, loss.item(), gradient, terms))
             state.optimizer.step()
@@ -136,7 +169,8 @@ def set_training(model: nn.Module, *, frozen: bool) -> None:
     """Training mode; a frozen backbone keeps its norms' statistics and drops nothing."""
     model.train()
     if frozen:
-        model.get_submodule("backbone").eval()
+        for part in backbones_of(model):
+            part.eval()
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -150,12 +184,6 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     mixed &= 2**64 - 1
     mixed ^= mixed >> 31
     return (mixed * 0xD6E8FEB86659FD93) & (2**63 - 1)
-
-
-def _clip(model: nn.Module, largest: float) -> float:
-    """The gradient's norm; clips it where `largest` is above 0."""
-    gradients = [p for p in model.parameters() if p.grad is not None]
-    return float(nn.utils.clip_grad_norm_(gradients, largest if largest > 0 else math.inf))
 
 
 def _story(

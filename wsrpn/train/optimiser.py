@@ -6,28 +6,48 @@ import torch
 from torch import nn
 
 from wsrpn.config import TrainConfig
+from wsrpn.models.base import backbones_of
+
+# A weighting has few numbers that start at 0 and have far to go; AdamW moves each by about its rate
+# per step, however large the gradient. At ten times the rate a short training gets there.
+WEIGHTING_RATE = 10.0
 
 
-def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; the backbone may learn at its own rate, and vectors are not decayed.
+def adamw(
+    model: nn.Module, config: TrainConfig, weighting: nn.Module | None = None
+) -> torch.optim.AdamW:
+    """AdamW; backbones may learn at their own rate, and vectors are not decayed.
 
     Norm weights, biases and single vectors have no scale to shrink towards.
+
+    Args:
+        model: whose trainable parameters are taken.
+        config: rates and decay.
+        weighting: what the objective learns, in a last group.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    inside = {id(p) for part in backbones_of(model) for p in part.parameters()}
+    for parameter in model.parameters():
         if parameter.requires_grad:
-            key = (name.startswith("backbone."), parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-    rate = {True: config.backbone_lr or config.lr, False: config.lr}
+            part = "backbone" if id(parameter) in inside else "heads"
+            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
+    learned = list(weighting.parameters()) if weighting else []
+    if learned:
+        groups["weighting", False] = learned
+    rate = {
+        "backbone": config.backbone_lr or config.lr,
+        "heads": config.lr,
+        "weighting": WEIGHTING_RATE * config.lr,
+    }
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": rate[backbone],
-                "peak": rate[backbone],
+                "lr": rate[part],
+                "peak": rate[part],
                 "weight_decay": config.weight_decay if decayed else 0.0,
             }
-            for (backbone, decayed), parameters in groups.items()
+            for (part, decayed), parameters in groups.items()
         ],
         fused=True,
     )
@@ -52,6 +72,20 @@ def set_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
     """Set every group to a share of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
+
+
+def clip(model: nn.Module, largest: float) -> float:
+    """The norm of the gradient, which is scaled down to `largest` where it is longer.
+
+    Args:
+        model: whose gradients are changed.
+        largest: 0 leaves them as they are.
+    """
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if 0 < largest < norm:  # scaling hundreds of small tensors by 1 would cost as much as the norm
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return float(norm)
 
 
 class Average:

@@ -20,14 +20,15 @@ from wsrpn import models as model_parts
 from wsrpn.config import RunConfig
 from wsrpn.data import base, splits
 from wsrpn.errors import Diverged, InputError
-from wsrpn.losses import losses
-from wsrpn.models.base import check_gives
-from wsrpn.train import folder, signals
+from wsrpn.losses import losses, weightings
+from wsrpn.models.base import backbones_of, check_gives, describe
+from wsrpn.models.memory import Memory
+from wsrpn.train import folder, signals, texts
 from wsrpn.train.distributed import World, world
 from wsrpn.train.feed import feed
 from wsrpn.train.loop import Progress, State, learn
 from wsrpn.train.optimiser import Average, adamw
-from wsrpn.train.validate import better, validate
+from wsrpn.train.validate import better, fit, validate
 from wsrpn.types import SPLITS, Dataset
 
 Listener = Callable[[Progress, Mapping[str, float] | None], None]
@@ -110,19 +111,33 @@ class Run:
         self.checkpoints = out / "checkpoints"
         self._refuse_unmonitored()
         cache = out / "cache"
-        self.feed = feed(usable(dataset), config, here, training=True, cache=cache)
-        self.val_feed = feed(dataset.split("val"), config, here, training=False, cache=cache)
+        train, val = usable(dataset), dataset.split("val")
+        self.texts = texts.prepare(config, train, val, device=str(here.device))
+        self.feed = feed(train, config, here, training=True, cache=cache, texts=self.texts)
+        self.val_feed = feed(val, config, here, training=False, cache=cache, texts=self.texts)
+        space = self.texts.space(dataset.classes) if self.texts else None
         torch.manual_seed(config.train.seed)
-        model = model_parts.build(config.model, classes=len(dataset.classes)).to(here.device)
+        model = model_parts.build(config.model, classes=len(dataset.classes), text=space)
+        model = model.to(here.device)
         if config.train.freeze_backbone:
-            if not hasattr(model, "backbone"):
-                name = config.model["name"]
-                raise InputError(f"train.freeze_backbone: model {name} has no part 'backbone'.")
-            model.get_submodule("backbone").requires_grad_(False)
+            parts = backbones_of(model)
+            if not parts:
+                raise InputError(
+                    f"train.freeze_backbone: model {config.model['name']} has no backbone."
+                )
+            for part in parts:
+                part.requires_grad_(False)
+                part.memory = Memory() if config.data.augment.repeats else None
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.state = State(model, adamw(model, config.train), Average(model, config.train.ema))
+        weighting = weightings[config.train.weighting](list(config.losses)).to(here.device)
+        self.state = State(
+            model,
+            adamw(model, config.train, weighting),
+            Average(model, config.train.ema),
+            weighting=weighting,
+        )
         self.rows: list[dict[str, float]] = []
         self.sums: dict[str, float] = {}
         self.best: float | None = None
@@ -164,10 +179,11 @@ class Run:
                 "splits": {name: self.dataset.split(name).digest() for name in SPLITS},
                 "train": len(self.feed.dataset),
                 "val": len(self.val_feed.dataset),
-                "notes": list(self.dataset.notes),
+                "notes": [*self.dataset.notes, *texts.notes(self.config, self.texts)],
                 "unreadable": self.feed.failed | self.val_feed.failed,
             },
-            "parameters": sum(p.numel() for p in self.state.model.parameters()),
+            "text": dict(self.texts.facts) if self.texts else None,
+            "parameters": describe(self.state.model),
             "environment": folder.environment(self.world),
         }
 
@@ -209,9 +225,15 @@ class Run:
                     f"{self.out}: the {what} is not the one this run began with "
                     f"({facts['data']['name']}); resume with the same --data."
                 )
+        if not texts.same(facts.get("text"), now["text"]):
+            raise InputError(
+                f"{self.out}: the text encoder or the captions are not those this run began with; "
+                "resume with the same weights in text.encoder and the same texts in the data."
+            )
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         self.state.model.load_state_dict(checkpoint.below("model", saved.tensors))
+        self.state.weighting.load_state_dict(checkpoint.below("weighting", saved.tensors))
         if self.config.train.ema:
             self.state.average.values = checkpoint.below("average", saved.tensors)
         optimizer = checkpoint.below("optimizer", saved.tensors)
@@ -266,9 +288,11 @@ class Run:
             if not key.endswith("/steps"):
                 row[f"train/{key}"] = value / self.sums[f"{key}/steps"]
         row |= {f"weight/{name}": weight for name, weight in now.weights.items()}
+        row |= self.state.weighting.figures()
         train = self.config.train
         last = now.step == now.total
         if now.epoch % train.validate_every == 0 or last:
+            row |= fit(self.state, self.val_feed, self.config, self.world)
             found = validate(self.state, self.val_feed, self.config, self.world)
             row |= {key: value for key, value in found.items() if math.isfinite(value)}
             self._keep_if_best(now, found)
@@ -313,6 +337,7 @@ class Run:
             return
         tensors = (
             checkpoint.flatten("model", self.state.model.state_dict())
+            | checkpoint.flatten("weighting", self.state.weighting.state_dict())
             | checkpoint.flatten("average", self.state.average.values)
             | checkpoint.flatten("optimizer", checkpoint.optimizer_tensors(self.state.optimizer))
         )

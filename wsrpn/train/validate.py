@@ -1,16 +1,21 @@
 """Figures on the validation split, from labels only: boxes never choose an epoch."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from wsrpn import compute
 from wsrpn.config import RunConfig
 from wsrpn.losses.image import image_bce_loss
 from wsrpn.metrics.image import ranking
+from wsrpn.models.base import FitsOnValidation
 from wsrpn.train.distributed import World
 from wsrpn.train.feed import Feed
 from wsrpn.train.loop import State
+from wsrpn.types import Batch
 
 
 def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, float]:
@@ -37,11 +42,41 @@ def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[s
     return found
 
 
+def fit(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, float]:
+    """Let a model fit the numbers that it takes from the validation split; most have none.
+
+    Returns:
+        `fitted/NAME` for each of them; the model and the average of its weights have them from now
+        on, so they are in every checkpoint.
+    """
+    model = state.model
+    if not isinstance(model, FitsOnValidation) or not len(feed):
+        return {}
+    fitted = model.fit(*answers(state, feed, config, here, ask=model.answers))
+    model.load_state_dict(fitted, strict=False)
+    if config.train.ema:
+        state.average.values |= {name: value.clone() for name, value in fitted.items()}
+    return {f"fitted/{name}": value.item() for name, value in fitted.items()}
+
+
 @torch.no_grad()
 def answers(
-    state: State, feed: Feed, config: RunConfig, here: World
-) -> tuple[Float[np.ndarray, "b k"], Float[np.ndarray, "b k"]]:
-    """Logits and labels of the validation split, in its order, on every process."""
+    state: State,
+    feed: Feed,
+    config: RunConfig,
+    here: World,
+    *,
+    ask: Callable[[Batch], Tensor] | None = None,
+) -> tuple[Float[np.ndarray, "b *n k"], Float[np.ndarray, "b k"]]:
+    """Answers and labels of the validation split, in its order, on every process.
+
+    Args:
+        state: whose averaged weights are asked, where there are such.
+        feed: of the validation split.
+        config: of the run.
+        here: this process.
+        ask: what to ask the model for; None asks for its image-level logits.
+    """
     model, weights = state.model, None
     if config.train.ema:
         weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -55,7 +90,7 @@ def answers(
         for batch in feed():
             batch = batch.to(here.device, channels_last=last)
             with compute.autocast(dtype, here.device):
-                logits = model(batch).logits.float().cpu().numpy()
+                logits = (ask(batch) if ask else model(batch).logits).float().cpu().numpy()
             found |= dict(
                 zip(batch.ids, zip(logits, batch.labels.cpu().numpy(), strict=True), strict=True)
             )

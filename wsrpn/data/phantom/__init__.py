@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from wsrpn import files
 from wsrpn.data.base import datasets
 from wsrpn.data.phantom import cxr
 from wsrpn.errors import InputError, nearest
@@ -29,7 +28,7 @@ def phantom(*, root: Path) -> Dataset:
         InputError: an unknown kind, or an option that is unknown or out of range.
     """
     options = parse(str(root))
-    folder = cache_folder() / f"cxr-{fingerprint(options)}"
+    folder = files.user_cache() / f"cxr-{fingerprint(options)}"
     if (folder / "images.csv").is_file():
         return cxr.read(folder)
     return cxr.write(folder, **options)
@@ -63,19 +62,3 @@ def fingerprint(options: dict[str, Any]) -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/wsrpn`, or `~/.cache/wsrpn`, or a folder for temporary files."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    folder = (Path(home) if home else Path("~/.cache").expanduser()) / "wsrpn"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return (
-            Path(tempfile.gettempdir())
-            / f"wsrpn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-        )
-    if os.access(folder, os.W_OK):
-        return folder
-    return Path(tempfile.gettempdir()) / f"wsrpn-{os.getuid() if hasattr(os, 'getuid') else 'user'}"

@@ -1,0 +1,121 @@
+"""`wsrpn compare`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]RUN[,RUN]…",
+            help="Run folders or predictions; NAME=RUN,RUN makes several runs one method.",
+            show_default=False,
+        ),
+    ],
+    data: options.Data = "",
+    split: options.Split = "test",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,…", help="Figures to compare, or all; the most asked for by default."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method that the others are measured against; the first.")
+    ] = None,
+    named: options.Map = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Leave runs that differ in the seed apart.")
+    ] = False,
+    over: Annotated[
+        str,
+        typer.Option(
+            metavar="both|patients",
+            help="What intervals of differences are over, seeds too or not.",
+        ),
+    ] = "both",
+    out: Annotated[Path, typer.Option(help="Folder for table, figure and report.")] = Path(
+        "comparison"
+    ),
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'METHOD/NAME>=VALUE'", help="Exit with 3 unless it holds; may be repeated."
+        ),
+    ] = None,
+    images: Annotated[
+        str, typer.Option(help="all, or listed: only images that all predictions name.")
+    ] = "all",
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Replicates behind the intervals; 0 for none.")
+    ] = 1000,
+    code: options.Code = None,
+    on_error: options.OnError = "stop",
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Set runs side by side on the same images: one table, one figure, paired differences.
+
+    Runs whose configs differ in the seed alone are one method, the mean of its runs; NAME=RUN,RUN
+    says so of any others (RUN may have * and ?). Every run keeps its own calibration. The data are
+    those of the first run, split as it was trained.
+
+    wsrpn compare runs/wsrpn-0 runs/wsrpn-1 runs/cam-0 runs/cam-1
+
+    wsrpn compare old=runs/a-* new=runs/b-* --metric ap@0.3,rodeo --out new-vs-old
+
+    wsrpn compare mine=runs/a theirs=boxes.csv --data images.csv --images listed
+
+    wsrpn compare old=runs/a new=runs/b --require 'low(new - old/ap@0.3)>-0.02'
+    """
+    from wsrpn import compare as comparing
+    from wsrpn import evaluate, files
+    from wsrpn.errors import RequirementError
+    from wsrpn.report import compare as paper
+    from wsrpn.report import draw
+
+    from . import methods, tables
+
+    options.load_code(code)
+    evaluate.check_form(require or [])  # before a model runs
+    which = options.choice("--images", images, ("all", "listed"))
+    options.choice("--over", over, ("both", "patients"))
+    asked = [name.strip() for text in metric or [] for name in text.split(",") if name.strip()]
+    found = methods.load(
+        runs, data=data, split=split, named=named, device=device, on_error=on_error, images=images
+    )
+    named_runs, notes = methods.grouped(found, separate=separate)
+    comparison = comparing.compare(
+        named_runs,
+        methods.truth(found),
+        figures=asked,
+        baseline=baseline,
+        bootstrap=bootstrap,
+        images=which,
+        over_seeds=over == "both",
+    )
+    comparison = dataclasses.replace(comparison, warnings=(*notes, *comparison.warnings))
+    unmet = evaluate.check_requirements(comparison.report(), require or [])
+    paths = {
+        "report": out / "compare.json", "table": out / "compare.md", "csv": out / "compare.csv",
+        "figure": out / "compare.png",
+    }  # fmt: skip
+    document = comparison.document({name: str(path) for name, path in paths.items()})
+    files.write(paths["table"], paper.markdown(comparison).encode())
+    files.write(paths["csv"], paper.table(comparison).encode())
+    draw.save(paper.forest(comparison), paths["figure"])
+    files.write_json(paths["report"], document)
+    tables.show_comparison(comparison)
+    options.say(f"table, figure and report: {out}")
+    if json:
+        options.emit(document)
+    if unmet:
+        raise RequirementError(f"not met: {'; '.join(unmet)}")
+    if any(run.entry.predictions.failed for run in found):
+        raise typer.Exit(1)

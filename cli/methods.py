@@ -1,0 +1,242 @@
+"""Which runs `wsrpn compare` sets side by side, and which of them are one method."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsrpn.compare import Entry
+    from wsrpn.types import Dataset
+
+# What two runs may differ in and still be one method: the seed, and what belongs to the machine.
+FREE = (("train", "seed"), ("train", "workers"), ("data", "cache"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the runs to compare.
+
+    Attributes:
+        given: the method that the user named for it, "" where none.
+        path: the folder or file.
+        entry: its answers.
+        dataset: their truth, with the classes of the run.
+        source: data that the run was trained on, "" for a file.
+        kind: config without what makes no other method, None for a file.
+    """
+
+    given: str
+    path: Path
+    entry: "Entry"
+    dataset: "Dataset"
+    source: str
+    kind: dict[str, Any] | None
+
+
+def load(
+    texts: Sequence[str],
+    *,
+    data: str,
+    split: str,
+    named: list[str] | None,
+    device: str,
+    on_error: str,
+    images: str,
+) -> list[Run]:
+    """The answers of all runs on the same images.
+
+    Raises:
+        InputError: a run is not there or stands twice, or its test images or truth are others.
+    """
+    from wsrpn import config as configs
+    from wsrpn.compare import Entry
+    from wsrpn.errors import InputError
+
+    from . import sources
+
+    places = list(parse(texts))
+    for _, path in places:
+        if [p.resolve() for _, p in places].count(path.resolve()) > 1:
+            raise InputError(f"{path}: stands twice among the runs.")
+    names = short([path for _, path in places])
+    found: list[Run] = []
+    for (given, path), name in zip(places, names, strict=True):
+        fitted = sources.calibration(path, None)
+        told = sources.answers(
+            path, data=data, split=split, device=device, on_error=on_error, named=named,
+            calibration=fitted, quiet=bool(found),
+        )  # fmt: skip
+        # Not that of the opened run, in which a calibration may have moved a threshold.
+        own = configs.load(path / "config.yaml") if told.run else None
+        entry = Entry(name, told.predictions, fitted, own.train.seed if own else None)
+        kind = None if own is None else _kind(configs.document(own))
+        source = own.data.source if own else ""
+        found.append(Run(given, path, entry, told.dataset, source, kind))
+        if images == "all":
+            refuse_other_truth(found[0], found[-1])
+    return found
+
+
+def parse(texts: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Method (or "") and path of each run: `RUN`, or `NAME=RUN,RUN` with * and ? in RUN.
+
+    Raises:
+        InputError: no such run, or a name that a report cannot have.
+    """
+    from wsrpn.errors import InputError
+
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        if Path(text).exists() or not equals:
+            if not Path(text).exists():
+                raise InputError(f"{text}: no such run folder or predictions file.")
+            yield "", Path(text)
+            continue
+        if not name.strip() or set(name) & set("/<>=()"):
+            raise InputError(f"{text}: '{name}' is no name of a method; write NAME=RUN,RUN.")
+        for part in rest.split(","):
+            paths = [Path(path) for path in sorted(glob.glob(part))]  # noqa: PTH207 - also absolute
+            if not paths:
+                raise InputError(f"{text}: {part or 'nothing'}: no such run or predictions file.")
+            yield from ((name.strip(), path) for path in paths)
+
+
+def short(paths: Sequence[Path]) -> list[str]:
+    """Names of runs: the last parts of their paths, as many as it takes to tell them apart.
+
+    Example:
+        >>> short([Path("a/cam/0"), Path("a/wsrpn/0")]), short([Path("a/x"), Path("b/y.json")])
+        (['cam/0', 'wsrpn/0'], ['x', 'y.json'])
+    """
+    whole = [path.resolve().parts for path in paths]
+    for length in range(1, max(len(parts) for parts in whole) + 1):
+        names = ["/".join(parts[-length:]) for parts in whole]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _kind(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        section: {k: v for k, v in values.items() if (section, k) not in FREE}
+        if isinstance(values, dict)
+        else values
+        for section, values in document.items()
+    }
+
+
+def refuse_other_truth(first: Run, other: Run) -> None:
+    """Stop where two runs were not tested on the same images with the same truth.
+
+    Raises:
+        InputError: names both runs.
+    """
+    from wsrpn.errors import InputError
+
+    a = {record.id: record for record in first.dataset.records}
+    b = {record.id: record for record in other.dataset.records}
+    names = f"{first.entry.name} and {other.entry.name}"
+    if a.keys() != b.keys():
+        raise InputError(
+            f"{names} have different test images ({len(a)} and {len(b)}, {len(a.keys() & b.keys())}"
+            " in common): they were split in different ways. Name data that none of them was "
+            "trained on with --data, or train them on one split."
+        )
+    if other.source and first.source != other.source:
+        where = [first.dataset.classes, other.dataset.classes]
+        both = [name for name in where[0] if name in where[1]]
+        places = [[classes.index(name) for name in both] for classes in where]
+        for name, record in a.items():
+            if _boxes(record, places[0]) != _boxes(b[name], places[1]):
+                raise InputError(
+                    f"{names} were trained on {first.source} and {other.source}, which have other "
+                    f"boxes of '{name}'; name one of them with --data."
+                )
+
+
+def _boxes(record: Any, places: list[int]) -> list[tuple[int, tuple[float, ...]]]:
+    return sorted((places.index(b.label), b.xyxy_px) for b in record.boxes if b.label in places)
+
+
+def truth(found: Sequence[Run]) -> "Dataset":
+    """The data of the first run, or of one that knows more of the classes that all runs know."""
+    common = set.intersection(*(set(run.entry.predictions.classes) for run in found))
+    return max((run.dataset for run in found), key=lambda data: len(common & set(data.classes)))
+
+
+def grouped(
+    found: Sequence[Run], *, separate: bool = False
+) -> tuple[dict[str, list["Entry"]], list[str]]:
+    """Runs as methods, and what must be said of it.
+
+    Raises:
+        InputError: fewer than two methods, or one run twice under another name.
+    """
+    from wsrpn.errors import InputError
+
+    groups: list[list[Run]] = []
+    for run in found:
+        home = next((g for g in groups if _together(g[0], run, separate)), None)
+        groups.append([run]) if home is None else home.append(run)
+    names = label(groups)
+    notes = []
+    for name, group in zip(names, groups, strict=True):
+        seeds = [run.entry.seed for run in group if run.entry.seed is not None]
+        if len(set(seeds)) < len(seeds) and not group[0].given:
+            runs = " and ".join(run.entry.name for run in group)
+            raise InputError(
+                f"{runs} have the same config and seed twice; --separate, or NAME=RUN for each, "
+                "compares them all the same."
+            )
+        if len({str(run.kind) for run in group}) > 1:
+            notes.append(f"{name}: its runs differ in more than the seed.")
+    if len(groups) < 2:
+        raise InputError(
+            f"compare: one method only ({names[0]}, {len(found)} runs); name more runs"
+            + (", or --separate to set its seeds side by side." if len(found) > 1 else ".")
+        )
+    return {n: [run.entry for run in g] for n, g in zip(names, groups, strict=True)}, notes
+
+
+def _together(one: Run, other: Run, separate: bool) -> bool:
+    if one.given or other.given:
+        return one.given == other.given
+    return not separate and one.kind is not None and one.kind == other.kind
+
+
+def label(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """A name for every method: the given one, or what the names of its runs begin with.
+
+    Raises:
+        InputError: two would have the same name.
+    """
+    from wsrpn.errors import InputError
+
+    names = [group[0].given or stem([run.entry.name for run in group]) for group in groups]
+    found = [
+        name if name and names.count(name) == 1 else group[0].given or stem([group[0].entry.name])
+        for name, group in zip(names, groups, strict=True)
+    ]
+    for name in found:
+        if found.count(name) > 1:
+            raise InputError(f"Two methods would be called '{name}'; name them with NAME=RUN.")
+    return found
+
+
+def stem(names: Sequence[str]) -> str:
+    """What several names begin with, without the word seed and what joins it; one name whole.
+
+    Example:
+        >>> stem(["wsrpn-0", "wsrpn-1"]), stem(["vl/seed0", "vl/seed1"]), stem(["cam-0"])
+        ('wsrpn', 'vl', 'cam-0')
+    """
+    import os
+    import re
+
+    if len(names) == 1:
+        return names[0].replace("/", " ")
+    begin = os.path.commonprefix(list(names))  # noqa: RUF071 - letter by letter is meant
+    begin = begin if begin in names else re.sub(r"\d+$", "", begin)  # of wsrpn-10, wsrpn-11
+    return re.sub(r"([-_./ ]+(seed|s))?[-_./ =]*$", "", begin).replace("/", " ")
