@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from study import Arm, Study, entry, finished, folder, table, write, wsrpn
-from tuberculosis import LITE, SIDE, constant
+from tuberculosis import LITE, PLACES, SIDE, STILL, constant
 
 from wsrpn import config as configs
 from wsrpn import predictions as prediction_files
@@ -46,6 +46,7 @@ FUSED = "inference.merge=wbf"
 LADDER = "inference.map_thresholds=[0.3, 0.4, 0.5, 0.6, 0.7]"
 ARMS = (
     Arm("wsrpn", "wsrpn"),
+    Arm("wsrpn, 2 places", "wsrpn", PLACES),
     Arm("wsrpn + wbf", "wsrpn", (FUSED,)),
     Arm("cam", "cam"),
     Arm("cam + wbf", "cam", (FUSED, LADDER, "inference.map_components=3")),
@@ -62,11 +63,11 @@ READS = {"wsrpn + wbf": "wsrpn", "cam + wbf": "cam", "grad-cam": "cam", "grad-ca
 STUDIES = {
     "side": Study(
         "side.csv, EfficientNet-Lite0 with ImageNet weights, frozen, 320 pixels",
-        "tbx11k/side.csv", ARMS, (*SIDE, *LITE, "data.size=320"), FIGURES, seeds=3,
+        "tbx11k/side.csv", ARMS, (*SIDE, *LITE, *STILL, "data.size=320"), FIGURES, seeds=3,
     ),
     "tb": Study(
         "tb.csv, EfficientNet-Lite0 with ImageNet weights, frozen, 224 pixels",
-        "tb.csv", ARMS, (*LITE, "train.epochs=4"), FIGURES, seeds=3,
+        "tb.csv", ARMS, (*LITE, *STILL, "train.epochs=4"), FIGURES, seeds=3,
     ),
 }  # fmt: skip
 GROUPS = {"tb": "source"}  # columns of the data with figures of their own

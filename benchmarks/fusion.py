@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from study import Arm, Study, compared, finished, folder, run_all, table, write
-from tuberculosis import LITE, SIDE
+from tuberculosis import LITE, SIDE, STILL
 
 from wsrpn import compute, models
 from wsrpn import config as configs
@@ -77,7 +77,7 @@ STUDIES = {
         "side.csv, captions from labels, EfficientNet-Lite0 with ImageNet weights, frozen, 320 px",
         "tbx11k/side.csv",
         (*FIVE, REPEATS),
-        (*SIDE, *LITE, "data.size=320", "text.captions=labels"),
+        (*SIDE, *LITE, *STILL, "data.size=320", "text.captions=labels"),
         (*BOXES, *RETRIEVAL),
         seeds=3,
     ),

@@ -45,7 +45,9 @@ LITE = [
     "train.validate_every=12",
     "data.augment.rotate=0", "data.augment.translate=0", "data.augment.scale=0",
 ]  # fmt: skip
+STILL = ["data.augment.brightness=0", "data.augment.contrast=0"]  # flips alone: LITE computes once
 DENSE = ["model.backbone=densenet121", "model.grid=14", "data.size=160"]
+PLACES = ("model.places=2",)  # tuberculosis may be in both lungs; a class of side.csv in one
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,14 @@ class Study:
         data: file below the data folder.
         changes: `--set` for every method.
         by: column with figures of their own.
+        wsrpn: `--set` for WSRPN alone.
     """
 
     title: str
     data: str
     changes: list[str]
     by: str | None = None
+    wsrpn: tuple[str, ...] = ()
 
 
 STUDIES = {
@@ -81,12 +85,14 @@ STUDIES = {
         "tb.csv",
         [*LITE, "train.epochs=4"],
         "source",
+        PLACES,
     ),
     "tb-densenet": Study(
         "tb.csv, DenseNet-121 from nothing, 160 pixels",
         "tb.csv",
         [*DENSE, "train.epochs=5"],
         "source",
+        PLACES,
     ),
 }
 
@@ -118,7 +124,8 @@ def run(study: Study, data: Path, work: Path, method: str, seed: int) -> None:
         reread(work / f"cam-{seed}", out)
     else:
         shutil.rmtree(out, ignore_errors=True)
-        changes = [part for change in study.changes for part in ("--set", change)]
+        own = study.wsrpn if method == "wsrpn" else ()
+        changes = [part for change in (*study.changes, *own) for part in ("--set", change)]
         wsrpn("train", method, "--data", source, "--out", str(out), "--seed", str(seed), *changes)
     wsrpn("calibrate", str(out))
     wsrpn("eval", str(out), *(["--by", study.by] if study.by else []))

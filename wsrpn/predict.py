@@ -176,7 +176,7 @@ def outputs(
     model = run.model.to(memory_format=torch.channels_last) if last else run.model  # type: ignore[call-overload]
     samples = loader.ImageDataset(dataset, size=run.config.data.size, cache="none")
     feed = loader.batches(samples, batch=batch, on_error="stop" if failed is None else "skip")
-    for images in loader.ahead(map(texts.attach, feed) if texts else feed):
+    for images in map(texts.attach, feed) if texts else feed:
         with torch.no_grad(), compute.autocast(dtype, device):
             yield images, model(images.to(device, channels_last=last))
     if failed is not None:

@@ -1,8 +1,9 @@
 """Batches: the same bits whatever the cache, the workers, the processes and the interruptions."""
 
+import itertools
 import json
 import math
-import threading
+import time
 
 import numpy as np
 import pytest
@@ -288,34 +289,18 @@ def test_a_file_damaged_behind_its_header_is_found_at_once_by_whoever_cannot_sto
     assert list(thorough.prepare(decode=True)) == ["images/000.png"]
 
 
-def test_items_made_ahead_come_in_order_and_one_at_a_time_more():
-    made: list[int] = []
+def test_images_that_are_decoded_together_come_in_their_order(folder, monkeypatch):
+    plain = images_of(folder, augment=None, cache="none")
+    alone = list(loader.batches(plain, batch=4))
+    monkeypatch.setattr(loader.os, "cpu_count", lambda: 4)
+    slow_first = itertools.count()
+    decode = cache.decode
 
-    def making():
-        for number in range(5):
-            made.append(number)
-            yield number
+    def late(*words, **options):
+        time.sleep(0.02 / (1 + next(slow_first) % 4))
+        return decode(*words, **options)
 
-    used = []
-    for number in loader.ahead(making()):
-        used.append(number)
-        assert len(made) <= len(used) + 1
-    assert used == list(range(5))
-
-
-def test_what_making_ahead_raises_comes_where_the_item_would_have():
-    def failing():
-        yield 1
-        raise ValueError("no second item")
-
-    coming = loader.ahead(failing())
-    assert next(coming) == 1
-    with pytest.raises(ValueError, match="no second item"):
-        next(coming)
-
-
-def test_making_ahead_ends_with_its_user():
-    coming = loader.ahead(iter(range(1000)))
-    next(coming)
-    coming.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]
+    monkeypatch.setattr(cache, "decode", late)
+    together = list(loader.batches(plain, batch=4))
+    assert [b.ids for b in together] == [b.ids for b in alone]
+    assert all(torch.equal(a.images, b.images) for a, b in zip(alone, together, strict=True))

@@ -6,10 +6,11 @@ change nothing, and the processes of a distributed run together see exactly the 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +26,6 @@ from wsrpn.errors import InputError, nearest
 from wsrpn.types import Batch, Dataset, Record, Sample
 
 OnError = Literal["stop", "skip"]
-Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,10 +160,21 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class _Fetch(torch_data.Dataset[Sample | Failed]):
-    """The data set for worker processes: a failure travels as a value, with its sentence whole."""
+    """The data set for worker processes: a failure travels as a value, with its sentence whole.
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
+    Args:
+        dataset: the samples.
+        threads: that decode the images of a batch together; decoders let go of Python's lock.
+    """
+
+    def __init__(self, dataset: ImageDataset, threads: int = 1) -> None:
+        self.dataset, self.threads = dataset, threads
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Sample | Failed]:
+        if self.threads == 1:
+            return [self[key] for key in keys]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(self.__getitem__, keys))
 
     def __getitem__(self, key: Key) -> Sample | Failed:
         try:
@@ -195,8 +206,10 @@ class Batches:
         self.on_error = on_error
         self.workers = workers
         self.failed: dict[str, str] = {}
+        # Augmentation is torch's work, which brings threads of its own.
+        plain = dataset.pixels.kind == "none" and dataset.augment is None and not workers
         self._loader = torch_data.DataLoader(
-            _Fetch(dataset),
+            _Fetch(dataset, min(8, os.cpu_count() or 1) if plain else 1),
             batch_sampler=sampler,
             num_workers=workers,
             collate_fn=_gather,
@@ -237,20 +250,6 @@ class Batches:
             f"{failed[0].reason} To go on without it: --on-error skip "
             "(in training data.on_error=skip)."
         )
-
-
-def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items, each one made while the one before it is used.
-
-    What making an item raises is raised where the item would have come.
-    """
-    nothing = object()
-    source = iter(items)
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        coming = pool.submit(next, source, nothing)
-        while (item := coming.result()) is not nothing:
-            coming = pool.submit(next, source, nothing)
-            yield cast("Item", item)
 
 
 def batches(
