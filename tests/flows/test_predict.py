@@ -11,6 +11,7 @@ from tests.flows import runs
 from wsrpn import gaussian, predict
 from wsrpn.config import InferenceConfig
 from wsrpn.data import base
+from wsrpn.detections import detections
 from wsrpn.errors import InputError
 from wsrpn.train.run import train
 from wsrpn.types import Batch, ModelOutput, Regions
@@ -38,7 +39,7 @@ def output(boxes, logits):
 
 
 def one(given, config=LOOSE, size=(200, 100)):
-    return predict.detections(batch(size), given, config)[0]
+    return detections(batch(size), given, config)[0]
 
 
 def test_a_region_becomes_a_box_in_pixels_of_the_file_once_per_class():

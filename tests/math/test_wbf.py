@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsrpn import boxes
 from wsrpn.config import InferenceConfig
-from wsrpn.predict import detections
+from wsrpn.detections import detections
 from wsrpn.types import Batch, ModelOutput
 
 corner = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 6)] * 2).map(
