@@ -217,3 +217,23 @@ def test_a_wrong_requirement_is_one_sentence(text, sentence):
     report = Report("eval", "0", {"ap@0.3": Figure(0.25), "auroc": Figure(0.5)})
     with pytest.raises(InputError, match=sentence):
         check_requirements(report, [text])
+
+
+def test_a_box_of_a_class_that_nobody_knows_to_be_absent_is_not_false():
+    nan = float("nan")
+    gold = (0, 0, 0, 10, 10)
+    records = (
+        record("a", (1.0, 0.0, 0.0), [gold]),
+        record("b", (nan, 0.0, 0.0)),
+        record("c", (nan, 0.0, 0.0), [gold]),  # a box says more than an unknown label
+    )
+    right, wrong = (*gold, 0.5), (0, 40, 40, 50, 50, 0.9)
+    found = [detections("a", [right]), detections("b", [wrong]), detections("c", [right])]
+    data = Dataset("x", CLASSES, records)
+    report = evaluate(Predictions(CLASSES, tuple(found)), data, bootstrap=0)
+    assert report.per_class["Mass"]["ap@0.3"].value == 1.0
+    assert any("1 boxes are left out of box figures" in note for note in report.warnings)
+    known = Dataset("x", CLASSES, (records[0], record("b"), records[2]))
+    counted = evaluate(Predictions(CLASSES, tuple(found)), known, bootstrap=0)
+    assert counted.per_class["Mass"]["ap@0.3"].value < 0.7
+    assert counted.per_class["Mass"]["froc"].value < report.per_class["Mass"]["froc"].value

@@ -95,7 +95,9 @@ def test_froc_equals_trying_every_threshold(seed):
         return
     rates = (0.125, 0.5, 1.0, 2.0)
     matches = match(found, truth, (0.3,), images=6, classes=1)
-    curve = sensitivity(matches, np.ones((1, 6)), np.array([6.0]), rates=rates)
+    curve = sensitivity(
+        matches, np.ones((1, 6)), np.full((1, matches.truths.shape[1]), 6.0), rates=rates
+    )
     np.testing.assert_allclose(curve[0, :, 0], froc_slowly(found, truth, 6, rates))
 
 

@@ -103,6 +103,16 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def judged(self) -> Bool[np.ndarray, "b k"]:
+        """Where a box of a class can be called right or wrong.
+
+        Its image's boxes must be known, and whether the class is there: of a class that may be
+        there without a box, no box is false.
+        """
+        there = self.truth.per_image(len(self), len(self.classes)) > 0
+        return self.boxed[:, None] & (there | ~np.isnan(self.labels))
+
 
 @dataclass(frozen=True)
 class Values:

@@ -48,7 +48,16 @@ def gather(
             f"{int((~boxed).sum())} of {len(records)} images are left out of box figures: "
             "their boxes are not known."
         )
+    truth = _truth(records, boxed, _places(columns, len(dataset.classes)))
     found = _found(detections, boxed, _places(theirs, len(predictions.classes)))
+    unsure = np.isnan(labels) & (truth.per_image(*labels.shape) == 0)
+    lost = unsure[found.image, found.label]
+    if lost.any():
+        notes.append(
+            f"{int(lost.sum())} boxes are left out of box figures: nobody knows whether their "
+            "image has their class."
+        )
+    found = found.take(~lost)
     limits = np.array([(thresholds or {}).get(c, calibration.DEFAULT_THRESHOLD) for c in classes])
     box_limits = np.array([box_thresholds[c] for c in classes]) if box_thresholds else None
     keep = calibration.chosen(
@@ -63,7 +72,7 @@ def gather(
         thresholds=limits,
         found=found,
         chosen=found.take(keep),
-        truth=_truth(records, boxed, _places(columns, len(dataset.classes))),
+        truth=truth,
         boxed=boxed,
         regions=tuple(_regions(d, theirs) for d in detections),
         pairs=_pairs(detections, notes),

@@ -49,7 +49,7 @@ class LocalizationAccuracy:
         chosen = evidence.chosen.per_image(*size)
         truth = evidence.truth.per_image(*size)
         self.truth = truth
-        neither = ((chosen + truth == 0) & evidence.boxed[:, None]).astype(np.float64)
+        neither = ((chosen + truth == 0) & evidence.judged).astype(np.float64)
         self.right: dict[str, Float[np.ndarray, "b k"]] = {}
         self.all: dict[str, Float[np.ndarray, "b k"]] = {}
         overlaps: dict[str, Overlap] = {"": "iou", "_iobb": "iobb"}
@@ -123,7 +123,7 @@ class Froc:
 
     A true box is found when a box overlaps it at IoU 0.3 or more, matched as for AP; every other
     box is a false positive. All images whose boxes are known count for "per image", the healthy
-    ones too. Boxes of one score cannot be parted by a threshold and come and go together.
+    ones too, but not those of which nobody knows whether they have the class. Boxes of one score cannot be parted by a threshold and come and go together.
 
     Args:
         evidence: predictions and truth.
@@ -134,7 +134,7 @@ class Froc:
     """
 
     def __init__(self, evidence: Evidence, *, iou: float = 0.3) -> None:
-        self.boxed = evidence.boxed.astype(np.float64)
+        self.judged = evidence.judged.astype(np.float64)
         self.matches = match(
             evidence.found,
             evidence.truth,
@@ -145,14 +145,14 @@ class Froc:
 
     def figures(self, counts: Float[np.ndarray, "r b"]) -> dict[str, Values]:
         """Values per row of weights."""
-        curve = sensitivity(self.matches, counts, counts @ self.boxed)
+        curve = sensitivity(self.matches, counts, counts @ self.judged)
         return {"froc": over_classes(curve.mean(axis=1))}
 
 
 def sensitivity(
     matches: Matches,
     counts: Float[np.ndarray, "r b"],
-    images: Float[np.ndarray, " r"],
+    images: Float[np.ndarray, "r k"],
     *,
     rates: tuple[float, ...] = RATES,
 ) -> Float[np.ndarray, "r f k"]:
@@ -161,7 +161,7 @@ def sensitivity(
     Args:
         matches: at one threshold.
         counts: weights of the images.
-        images: number of images that false positives are divided by.
+        images: number of images that false positives of each class are divided by.
         rates: false positives per image.
     """
     truths = counts @ matches.truths
@@ -175,7 +175,7 @@ def sensitivity(
         hit = np.cumsum(weight * matches.hit[0, here], axis=1)[:, last]
         false = np.cumsum(weight * ~matches.hit[0, here], axis=1)[:, last]
         for f, rate in enumerate(rates):
-            allowed = (false <= (rate * images)[:, None]).sum(axis=1)
+            allowed = (false <= (rate * images[:, label])[:, None]).sum(axis=1)
             padded = np.concatenate((np.zeros((len(counts), 1)), hit), axis=1)
             right[:, f, label] = np.take_along_axis(padded, allowed[:, None], axis=1)[:, 0]
     return share(right, np.broadcast_to(truths[:, None], right.shape))
