@@ -123,7 +123,8 @@ class Froc:
 
     A true box is found when a box overlaps it at IoU 0.3 or more, matched as for AP; every other
     box is a false positive. All images whose boxes are known count for "per image", the healthy
-    ones too, but not those of which nobody knows whether they have the class. Boxes of one score cannot be parted by a threshold and come and go together.
+    ones too, but not those of which nobody knows whether they have the class. Boxes of one score
+    cannot be parted by a threshold and come and go together.
 
     Args:
         evidence: predictions and truth.
