@@ -77,6 +77,7 @@ def answers(
         if mapped is not dataset:
             found, dataset = prediction_files.read(source, mapped), mapped
         return Answers(found, dataset, None, out or source.parent, source)
+    from wsrpn.data import splits
     from wsrpn.predict import open_run
 
     run = open_run(source, device=device)
@@ -89,7 +90,16 @@ def answers(
     folder = out or source / (f"eval-{split}" if own else f"eval-{split}-{short(data)}")
     file = folder / "predictions.json"
     predictions = predict(run, dataset, on_error=on_error, file=file)
+    if not own:
+        predictions = noted(predictions, splits.seen(dataset, source / "splits.csv"))
     return Answers(predictions, dataset, run, folder, file, maps)
+
+
+def noted(predictions: "Predictions", notes: list[str]) -> "Predictions":
+    """The predictions with more notes, which every report of them repeats."""
+    told = predictions.provenance
+    told = {**told, "notes": [*told.get("notes", ()), *notes]} if notes else told
+    return dataclasses.replace(predictions, provenance=told)
 
 
 def map_choice(run: "TrainedRun", dataset: "Dataset", asked: str, *, on_error: str) -> "MapChoice":

@@ -88,6 +88,7 @@ def plus(folder: Path, *, labels: bool = True) -> Path:
                     "Clear lungs,\nno effusion.",
                     "Normal.",
                 )
+                sections[8], sections[9] = "I have reviewed the images.", "1-NORMAL"
             report = "" if number == 2 else "NARRATIVE:\nRadiograph of the chest."
             rows.append([
                 f"{split}/{path}.jpg", f"{split}/{path}.dcm", view, projection, path[:12], 1,

@@ -140,8 +140,8 @@ class TrainConfig:
         precision: `auto` takes bf16 where the processor has it.
         channels_last: `auto` takes it on CPU and with bf16 on GPU.
         freeze_backbone: leave the backbone as its weights came, norms included; for few images.
-            Where the augmentation repeats images (none of it, or flips alone), each image goes
-            through the backbone once.
+            Where the augmentation repeats images (none of it, or flips alone) and their features
+            fit into 4 GiB, each image goes through the backbone once.
         seed: of weights, data order, augmentation and dropout.
         workers: processes that decode images; 0 decodes in the main process.
         save_every: epochs between checkpoints.

@@ -100,6 +100,10 @@ class Dataset:
         """A fingerprint of which images these are, for provenance."""
         return digest_of(record.id for record in self.records)
 
+    def label_digest(self) -> str:
+        """A fingerprint of which image has which labels."""
+        return digest_of(f"{r.id}\0{[float(v) for v in r.labels]}" for r in self.records)
+
 
 def digest_of(names: Iterable[str]) -> str:
     """sha256 of a set of names, whatever their order."""

@@ -181,6 +181,27 @@ def test_gold_regions_have_their_corners_in_another_order_and_images_in_dcm(tmp_
     ]
 
 
+@pytest.mark.parametrize(("split", "train"), [("imagenome", 6), ("mimic", 10)])
+def test_patients_with_gold_regions_are_for_testing(tmp_path, split, train):
+    """Chest ImaGenome avoids them, and the official split has some in training."""
+    home = make_mimic.mimic(tmp_path)
+    make_mimic.imagenome(tmp_path)
+    found = mimic(root=home, split=split, boxes="region-proxy-gold")
+    assert {r.split for r in found.records if r.boxes_known} == {"test"}
+    assert len(found.split("train")) == train
+    assert leaks(found) == []
+    moved = 1 if split == "imagenome" else 2
+    assert f"{moved} images of patients with gold regions, put into split test." in found.notes
+
+
+def test_gold_regions_of_other_images_are_refused(tmp_path):
+    home = make_mimic.mimic(tmp_path, without=[IMAGES[4]])
+    make_mimic.imagenome(tmp_path)
+    for split in ("imagenome", "mimic"):
+        with pytest.raises(InputError, match="none of its images has regions in the gold_dataset"):
+            mimic(root=home, split=split, boxes="region-proxy-gold")
+
+
 def test_a_region_that_stands_twice_is_the_union_of_its_boxes():
     graph = make_mimic.scene_graph("i", 1, 2)
     graph["objects"].append({**graph["objects"][0], "original_x1": 0, "original_y2": 38})

@@ -669,6 +669,22 @@ def test_other_data_do_not_overwrite_the_report_of_the_runs_own(run, data, tmp_p
     assert Path(found["files"]["report"]).parent.name.startswith("eval-test-")
 
 
+def test_other_data_with_images_or_patients_of_the_training_are_a_warning(run, data, tmp_path):
+    other = tmp_path / "copy"
+    shutil.copytree(data, other)
+    told = "of the training or validation of this run"
+    again = document("eval", run, "--data", other, "--split", "all", "--bootstrap", 0)
+    assert any(f"39 of 48 images have an id or a patient {told}" in w for w in again["warnings"])
+    apart = document("eval", run, "--data", other, "--bootstrap", 0)
+    assert not any(told in text for text in apart["warnings"])
+    table = (other / "images.csv").read_text()
+    (other / "images.csv").write_text(table.replace("images/", "other/"))
+    (other / "boxes.csv").unlink()
+    (other / "images").rename(other / "other")
+    same = document("eval", run, "--data", other, "--split", "all", "--bootstrap", 0)
+    assert any(f"39 of 48 images have an id or a patient {told}" in w for w in same["warnings"])
+
+
 def test_demo_leaves_a_run_of_somebody_else_alone(run, tmp_path):
     shutil.copytree(run, tmp_path / "out" / "run")
     found = cli.wsrpn("demo", "--out", tmp_path / "out")

@@ -188,6 +188,21 @@ def test_other_data_are_refused(source, tmp_path):
             train(runs.config(changed), out, resume=True)
 
 
+def test_other_labels_of_the_same_images_are_refused(source, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Crash):
+        train(runs.config(source), out, listen=stop_at(1, "crash"))
+    other = runs.data(tmp_path / "other")
+    text = (other / "images.csv").read_text()
+    (other / "images.csv").write_text(text.replace("04.png,p4,train,left", "04.png,p4,train,"))
+    with pytest.raises(InputError, match="table of labels is not the one this run began with"):
+        train(runs.config(other), out, resume=True)
+    facts = json.loads((out / "run.json").read_text())
+    del facts["data"]["labels"]  # as runs of before have it
+    (out / "run.json").write_text(json.dumps(facts))
+    train(runs.config(other), out, resume=True)
+
+
 def test_a_resume_on_another_machine_warns_that_bits_may_differ(source, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with pytest.raises(Crash):
@@ -291,6 +306,31 @@ def test_without_validation_images_the_last_epoch_is_used(tmp_path):
     assert best.step == last.step
     assert_close(checkpoint.below("model", best.tensors), checkpoint.below("model", last.tensors))
     assert not any(key.startswith("val/") for row in rows(out) for key in row)
+
+
+def test_a_vote_is_not_left_unfitted_for_want_of_validation_images(tmp_path):
+    small = runs.data(tmp_path / "small", val=0)
+    changes = ("data.val_share=0", "data.test_share=0", "train.monitor=loss")
+    with pytest.raises(InputError, match=r"fusion_late is fitted on .* data\.val_share above 0"):
+        train(runs.vl(small, *changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_an_image_without_labels_learns_from_its_caption_and_is_counted_without_one(tmp_path):
+    unsure = runs.data(tmp_path / "unsure")
+    lines = (unsure / "images.csv").read_text().splitlines()
+    lines = [f"{lines[0]},text,unknown", "00.png,p0,train,,A mass.,*", "01.png,p1,train,,,*",
+             *(f"{line},A mass.," for line in lines[3:])]  # fmt: skip
+    (unsure / "images.csv").write_text("\n".join(lines) + "\n")
+    facts = {}
+    for kind, changes in (("vl", ["text.captions=text"]), ("cam", [])):
+        config = KINDS[kind](unsure, "train.epochs=1", *changes)
+        out = train(config, tmp_path / kind)
+        facts[kind] = json.loads((out / "run.json").read_text())["data"]
+    told = "training images without a known label, or a caption to learn from, left out."
+    assert (facts["vl"]["train"], facts["cam"]["train"]) == (15, 14)
+    assert f"1 {told}" in facts["vl"]["notes"]
+    assert f"2 {told}" in facts["cam"]["notes"]
 
 
 def test_an_image_that_cannot_be_read_stops_or_is_listed(tmp_path):

@@ -122,9 +122,22 @@ def test_gradients_are_those_of_the_definition(kind):
     ]
 
     def value(*parts):
-        return KINDS[kind](Alignment(*parts), texts, labels, hardness=0.5)
+        return KINDS[kind](Alignment(*parts), texts, labels)
 
     assert torch.autograd.gradcheck(value, leaves)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hardness", [0.0, 0.5, 2.0])
+def test_no_negative_is_pulled_closer_however_hard_they_are_weighted(kind, hardness):
+    where, texts, labels = inputs(3, scale=3.0)
+    distinct = Texts(texts.vectors[:, :1], torch.arange(B)[:, None])
+    images = torch.eye(B, dtype=torch.float64)
+    cosines = torch.rand(B, B, dtype=torch.float64).requires_grad_()
+    one_way = Alignment(images, cosines.T[:, None], where.scale, where.bias)  # images @ texts
+    KINDS[kind](one_way, distinct, labels, hardness=hardness).sum().backward()
+    negatives = ~torch.eye(B, dtype=torch.bool)
+    assert (cosines.grad[negatives] >= 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

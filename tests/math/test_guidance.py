@@ -134,3 +134,12 @@ def test_training_survives_places_that_hold_nothing():
     loss, _ = Objective({"detection": {}})(output, batch(), {"detection": 1.0})
     loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_places_are_the_same_under_mixed_precision():
+    torch.manual_seed(0)
+    weights = (3 * torch.randn(8, 4, 49)).softmax(-1)
+    points = torch.rand(49, 2)
+    plain = places_of(weights, points, places=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(places_of(weights, points, places=2), plain)

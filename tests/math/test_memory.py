@@ -14,7 +14,7 @@ def frozen() -> backbones.Backbone:
 def test_each_image_is_computed_once_whatever_batch_it_comes_in():
     plain, remembering = frozen(), frozen()
     remembering.load_state_dict(plain.state_dict())
-    remembering.memory = Memory()
+    remembering.memory = Memory(images=5)
     images = torch.rand(5, 1, 64, 64)
     torch.testing.assert_close(remembering(images), plain(images))
     first = remembering(images)
@@ -24,14 +24,14 @@ def test_each_image_is_computed_once_whatever_batch_it_comes_in():
 
 def test_a_flipped_image_is_another_image():
     backbone = frozen()
-    backbone.memory = Memory()
+    backbone.memory = Memory(images=5)
     images = torch.rand(1, 1, 64, 64)
     assert not torch.equal(backbone(images), backbone(images.flip(-1)))
 
 
 def test_features_of_another_precision_are_others():
     backbone = frozen()
-    backbone.memory = Memory()
+    backbone.memory = Memory(images=5)
     images = torch.rand(1, 1, 64, 64)
     assert backbone(images).dtype == torch.float32
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -39,15 +39,15 @@ def test_features_of_another_precision_are_others():
     assert backbone.memory.computed == 2
 
 
-def test_a_full_memory_computes_again_and_stays_right():
+def test_where_not_all_images_fit_none_is_kept():
     backbone = frozen()
     images = torch.rand(3, 1, 64, 64)
     expected = backbone(images)
-    backbone.memory = Memory(limit=expected[0].numel() * 4)
+    backbone.memory = Memory(images=3, limit=expected.numel() * 4 - 1)
     for _ in range(2):
         torch.testing.assert_close(backbone(images), expected)
-    assert backbone.memory.computed == 5
-    assert backbone.memory.bytes == backbone.memory.limit
+    assert not backbone.memory.fits
+    assert backbone.memory.computed <= 3
 
 
 def test_only_flips_repeat_images():

@@ -58,3 +58,13 @@ def test_log_variances_have_a_rate_of_their_own_and_no_decay():
     groups = adamw(torch.nn.Linear(2, 2), TrainConfig(lr=1e-3), module).param_groups
     assert groups[-1]["params"] == list(module.parameters())
     assert (groups[-1]["peak"], groups[-1]["weight_decay"]) == (pytest.approx(1e-2), 0.0)
+
+
+def test_a_loss_that_had_nothing_to_say_for_long_does_not_drown_the_others():
+    module = weightings["uncertainty"](["silent"])
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        module({"silent": torch.tensor(0.0)}, {"silent": 1.0}).backward()
+        optimizer.step()
+    assert module({"silent": torch.tensor(0.1)}, {"silent": 1.0}).item() < 0.1 * math.exp(3) + 0.01

@@ -233,6 +233,9 @@ def test_a_box_of_a_class_that_nobody_knows_to_be_absent_is_not_false():
     report = evaluate(Predictions(CLASSES, tuple(found)), data, bootstrap=0)
     assert report.per_class["Mass"]["ap@0.3"].value == 1.0
     assert any("1 boxes are left out of box figures" in note for note in report.warnings)
+    present = Dataset("x", CLASSES, (records[0], record("b", (1.0, 0.0, 0.0)), records[2]))
+    unboxed = evaluate(Predictions(CLASSES, tuple(found)), present, bootstrap=0)
+    assert unboxed.per_class["Mass"]["ap@0.3"].value == 1.0  # it is there: where, nobody has drawn
     known = Dataset("x", CLASSES, (records[0], record("b"), records[2]))
     counted = evaluate(Predictions(CLASSES, tuple(found)), known, bootstrap=0)
     assert counted.per_class["Mass"]["ap@0.3"].value < 0.7

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.metrics.worlds import boxes_of, world
+from tests.metrics.worlds import CLASSES, boxes_of, detections, record, world
 from wsrpn import predictions as files
 from wsrpn.evaluate import compare, evaluate
+from wsrpn.metrics import gather as gathering
 from wsrpn.metrics import intervals, retrieval
 from wsrpn.metrics.evidence import Evidence, Pairs
 from wsrpn.metrics.gather import gather
-from wsrpn.types import Figure
+from wsrpn.types import Dataset, Figure, Predictions
 
 
 def seen_as(images, texts, ids):
@@ -229,3 +230,27 @@ def test_notes_of_the_predictions_stand_in_the_report():
     predictions, dataset = world()
     told = dataclasses.replace(predictions, provenance={"notes": ["Hashed words, a stand-in."]})
     assert "Hashed words, a stand-in." in evaluate(told, dataset, bootstrap=5).warnings
+
+
+def test_retrieval_on_many_images_takes_the_same_sample_of_them_for_every_model(monkeypatch):
+    monkeypatch.setattr(gathering, "POOL", 4)
+    rng = np.random.default_rng(0)
+    records = tuple(record(f"image {i}") for i in range(9))
+
+    def model(order):
+        vectors = {r.id: rng.normal(size=3) for r in records}
+        answers = tuple(
+            dataclasses.replace(
+                detections(records[i].id),
+                embedding=vectors[records[i].id],
+                text_embedding=vectors[records[i].id],
+                text_id=i,
+            )
+            for i in order
+        )
+        return gather(Predictions(CLASSES, answers), Dataset("x", CLASSES, records))
+
+    one, other = model(range(9)), model(reversed(range(9)))
+    assert len(one.pairs.at) == 4
+    assert np.array_equal(one.pairs.at, other.pairs.at)
+    assert any("among 4 of 9 images" in note for note in one.notes)

@@ -47,6 +47,12 @@ NO_SECTIONS = """ FINAL REPORT
 
  NOTIFICATION: called at 3 p.m.
 """
+CHEXPERT_PLUS = """END OF IMPRESSION:
+
+I have personally reviewed the images.
+
+SUMMARY: 2-ABNORMAL, PREVIOUSLY REPORTED
+"""
 BOTH = ("findings", "impression")
 
 
@@ -68,6 +74,10 @@ BOTH = ("findings", "impression")
         ("FINDINGS: IMPRESSION: Normal.", BOTH, "Normal.", "sections"),
         ("IMPRESSION: one\n\nADDENDUM: x\n\nIMPRESSION: two", ("impression",), "one two",
          "sections"),
+        (f"IMPRESSION: Clear. {CHEXPERT_PLUS}", BOTH, "Clear.", "sections"),
+        (f"Impression:\nClear.\n\n{CHEXPERT_PLUS.replace('END OF IMP', 'End of imp')}", BOTH,
+         "Clear.", "sections"),
+        ("FINDINGS: Clear. SUMMARY: Normal.", BOTH, "Clear. Normal.", "sections"),
         ("Two lines of\n\nplain words.", BOTH, "Two lines of plain words.", "whole"),
         ("The impression is good: yes. My findings: none", BOTH,
          "The impression is good: yes. My findings: none", "whole"),

@@ -1,6 +1,7 @@
 """From what the user calls DATA to a `Dataset`: find the reader, pick classes, give splits."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
@@ -92,7 +93,7 @@ def files(paths: Sequence[Path]) -> Dataset:
         found.extend(images_in(path) if path.is_dir() else [path])
     if not found:
         raise InputError(f"no images in {', '.join(map(str, paths))}.")
-    repeated = sorted({str(path) for path in found if found.count(path) > 1})
+    repeated = sorted(str(path) for path, count in Counter(found).items() if count > 1)
     if repeated:
         raise InputError(f"{repeated[0]}: given twice.")
     records = (Record(str(p), p, str(p), (), boxes_known=False) for p in found)

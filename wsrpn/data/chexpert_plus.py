@@ -8,10 +8,11 @@ from wsrpn.data import chexpert_files, tables
 from wsrpn.data.chexpert_labels import columns
 from wsrpn.errors import InputError
 
-# In the order of a report. Accession numbers and the like are no text about the image.
+# In the order of a report. Accession numbers and the like are no text about the image, nor are
+# `end_of_impression` (who has read it) and `summary` (a code such as 2-ABNORMAL).
 SECTIONS = (
     "narrative", "clinical_history", "history", "comparison", "technique", "procedure_comments",
-    "findings", "impression", "end_of_impression", "summary",
+    "findings", "impression",
 )  # fmt: skip
 
 

@@ -74,7 +74,8 @@ def mimic(
         split: the official one (`validate` is `val`), or that of Chest ImaGenome, which leaves out
             the patients of its gold set.
         boxes: regions of Chest ImaGenome as a stand-in for the places of findings, from its silver
-            or its gold set. They are no truth about pathology, so none by default.
+            or its gold set. They are no truth about pathology, so none by default. With the gold
+            set its images are kept, and its patients are in `test` whatever the split.
         reports: folder or zip of the reports, where it is not beside the images.
         scene_graphs: read Chest ImaGenome where it is there; on the whole set this takes minutes.
 
@@ -83,7 +84,7 @@ def mimic(
         and, as JSON, the statements of the scene graph (see `imagenome.statements`).
 
     Raises:
-        InputError: a missing or faulty table, with file and line.
+        InputError: a missing or faulty table, with file and line; no image of the gold set.
     """
     home = _home(root)
     wanted = scene_graphs or split == "imagenome" or boxes != "none"
@@ -92,12 +93,16 @@ def mimic(
         raise InputError(f"{home}: no chest-imagenome… with a silver_dataset lies beside it.")
     counted: Counter[str] = Counter()
     places = splits(home) if split == "mimic" or genome is None else imagenome.splits(genome)
-    listed = _listed(home, views, places if split == "imagenome" else None, counted)
+    gold = imagenome.gold(genome) if genome and boxes == "region-proxy-gold" else None
+    keep = {**places, **dict.fromkeys(gold or (), "test")} if split == "imagenome" else None
+    listed = _listed(home, views, keep, counted)
+    if gold is not None:
+        places |= _held_out(home, listed, gold, places, counted)
     marks = Marks(uncertain=uncertain, blank=blank)
     values = _labels(home, labels_from, {one.study: one.patient for one in listed}, marks)
     unlabelled = (math.nan,) * len(CLASSES)
     texts = _texts(home, listed, reports, counted)
-    said = _Said(genome, boxes, silver=scene_graphs, counted=counted)
+    said = _Said(genome, boxes, gold or {}, silver=scene_graphs, counted=counted)
     records = []
     for one in listed:
         counted["images of studies without labels: theirs are unknown"] += one.study not in values
@@ -193,6 +198,26 @@ def _listed(
     return found
 
 
+def _held_out(
+    home: Path,
+    listed: list[Listed],
+    gold: imagenome.Found,
+    places: Mapping[str, Split | None],
+    counted: Counter[str],
+) -> dict[str, Split | None]:
+    """Split `test` for the images of patients with gold regions that are not in it."""
+    patients = {one.patient for one in listed if one.image in gold}
+    if not patients:
+        raise InputError(
+            f"{home}: none of its images has regions in the gold_dataset of Chest ImaGenome; leave "
+            "boxes=region-proxy-gold out, or look for the images that are missing."
+        )
+    theirs = [one.image for one in listed if one.patient in patients]
+    moved = [image for image in theirs if places.get(image) != "test"]
+    counted["images of patients with gold regions, put into split test"] = len(moved)
+    return dict.fromkeys(moved, "test")
+
+
 def _labels(
     home: Path, source: str, patients: Mapping[str, str], marks: Marks
 ) -> dict[str, tuple[float, ...]]:
@@ -239,14 +264,19 @@ class _Said:
     """Boxes and scene graph of images, as far as they are asked for."""
 
     def __init__(
-        self, home: Path | None, boxes: str, *, silver: bool, counted: Counter[str]
+        self,
+        home: Path | None,
+        boxes: str,
+        gold: imagenome.Found,
+        *,
+        silver: bool,
+        counted: Counter[str],
     ) -> None:
-        self.boxes = boxes
+        self.boxes, self.gold = boxes, gold
         self.counted = counted
         # Without its graphs Chest ImaGenome is no fault, unless boxes are to be made of them.
         graphs = home and ((silver and imagenome.has_graphs(home)) or boxes == "region-proxy")
         self.graphs = imagenome.Graphs(home) if home and graphs else None
-        self.gold = imagenome.gold(home) if home and boxes == "region-proxy-gold" else {}
 
     def of(self, one: Listed) -> tuple[tuple[Box, ...], bool, dict[str, str]]:
         """Boxes, whether they are known, and columns for `extra`."""

@@ -161,6 +161,30 @@ def read(path: Path) -> dict[str, Split]:
     return found
 
 
+def seen(dataset: Dataset, path: Path) -> list[str]:
+    """A sentence if images or patients of a training are in a data set, else nothing.
+
+    Args:
+        dataset: any; MS-CXR, for example, has images of MIMIC-CXR under the same ids.
+        path: the splits of the training, as `write` wrote them.
+
+    Raises:
+        InputError: not such a table.
+    """
+    if not path.is_file():
+        return [f"{path}: not there, so nobody knows whether images of the training are evaluated."]
+    used = [row for row in tables.read(path, required=COLUMNS).rows if row["split"] != "test"]
+    images, patients = ({row[column] for row in used} for column in ("image", "patient"))
+    again = [r.id for r in dataset.records if r.id in images or r.patient in patients]
+    if not again:
+        return []
+    return [
+        f"{len(again)} of {len(dataset)} images have an id or a patient of the training or "
+        "validation of this run, so figures may look better than they are: "
+        f"{', '.join(again[:3])}{', …' if len(again) > 3 else ''}."
+    ]
+
+
 def restore(dataset: Dataset, kept: Mapping[str, Split]) -> Dataset:
     """The data set with the splits of before; new images of a known patient join that patient.
 

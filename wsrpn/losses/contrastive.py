@@ -213,7 +213,9 @@ def _log_weights(pairs: Pairs, hardness: float) -> Float[Tensor, "b n"] | Float[
     r"""$\log w_{ij} = β s_{ij} - \log \frac{1}{|N|} \sum_{j ∈ N} e^{β s_{ij}}$, for pairs of N."""
     if not hardness:
         return pairs.logits.new_zeros(())
-    scaled = hardness * pairs.logits
+    # A weight says how much a pair counts; a gradient through it would rather make the easy ones
+    # harder, which pulls most of them closer.
+    scaled = hardness * pairs.logits.detach()
     total = scaled.masked_fill(~pairs.others, ABSENT).logsumexp(-1, keepdim=True)
     return scaled - total + pairs.others.sum(-1, keepdim=True).clamp_min(1).log()
 

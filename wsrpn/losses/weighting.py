@@ -34,6 +34,7 @@ class Weighting(nn.Module):
         return {}
 
 
+LARGEST = 3.0  # of a learned log variance, either way
 weightings: Registry[type[Weighting]] = Registry("weighting")
 weightings.register("fixed")(Weighting)
 
@@ -46,7 +47,9 @@ class UncertaintyWeighting(Weighting):
 
     with $w_i$ the weight of the phase, so that a loss comes and goes as the phases say. At the best
     $s_i$ a loss weighs $w_i / 2 L_i$: large losses are scaled down and none can drown the others.
-    $s = 0$ at the start is the fixed weighting. The sum may be negative.
+    $s = 0$ at the start is the fixed weighting. The sum may be negative. $s$ stays within ±3 (factors
+    from 0.05 to 20): a loss that has nothing to say for a while would send it to −∞, and drown the
+    others when it speaks again.
 
     Reference:
         Kendall et al., Multi-task learning using uncertainty to weigh losses, 2018, eq. 10 in the
@@ -61,6 +64,9 @@ class UncertaintyWeighting(Weighting):
         self, terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
     ) -> Float[Tensor, ""]:
         """See the class."""
+        with torch.no_grad():
+            for s in self.log_variance.values():
+                s.clamp_(-LARGEST, LARGEST)
         log_variance = {name: self.log_variance[name] for name in terms}
         scaled = {n: torch.exp(-s) * terms[n] + s / 2 for n, s in log_variance.items()}
         return super().forward(scaled, weights)

@@ -107,11 +107,11 @@ class Evidence:
     def judged(self) -> Bool[np.ndarray, "b k"]:
         """Where a box of a class can be called right or wrong.
 
-        Its image's boxes must be known, and whether the class is there: of a class that may be
-        there without a box, no box is false.
+        Its image's boxes must be known, and it must have one of the class or be known to have
+        none: of a class that is or may be there without a box, no box is false.
         """
         there = self.truth.per_image(len(self), len(self.classes)) > 0
-        return self.boxed[:, None] & (there | ~np.isnan(self.labels))
+        return self.boxed[:, None] & (there | (self.labels == 0))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Predictions and a data set become evidence: joined by image id, classes by name."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,6 +13,7 @@ from wsrpn.metrics.evidence import BoxTable, Evidence, Pairs
 from wsrpn.types import Dataset, Detections, Predictions, Record, RegionFigures
 
 Images = Literal["all", "listed", "empty"]
+POOL = 5000  # most images that retrieval looks among: time and memory grow with their square
 
 
 def gather(
@@ -50,12 +52,12 @@ def gather(
         )
     truth = _truth(records, boxed, _places(columns, len(dataset.classes)))
     found = _found(detections, boxed, _places(theirs, len(predictions.classes)))
-    unsure = np.isnan(labels) & (truth.per_image(*labels.shape) == 0)
+    unsure = (labels != 0) & (truth.per_image(*labels.shape) == 0)  # nan != 0
     lost = unsure[found.image, found.label]
     if lost.any():
         notes.append(
-            f"{int(lost.sum())} boxes are left out of box figures: nobody knows whether their "
-            "image has their class."
+            f"{int(lost.sum())} boxes are left out of box figures: their class is not known to be "
+            "absent from their image, and it has no true box there."
         )
     found = found.take(~lost)
     limits = np.array([(thresholds or {}).get(c, calibration.DEFAULT_THRESHOLD) for c in classes])
@@ -88,9 +90,15 @@ def _pairs(detections: list[Detections], notes: list[str]) -> Pairs | None:
     if not has.all():
         left = f"{int((~has).sum())} of {len(has)}"
         notes.append(f"{left} images have no text and are left out of retrieval.")
-    both = [d for d, there in zip(detections, has, strict=True) if there]
+    at = np.flatnonzero(has)
+    if len(at) > POOL:
+        # By a hash of the name, so that every model is asked about the same ones.
+        keys = [hashlib.sha256(detections[i].id.encode()).digest() for i in at]
+        at = np.sort(at[sorted(range(len(at)), key=keys.__getitem__)[:POOL]])
+        notes.append(f"Retrieval is among {POOL} of {int(has.sum())} images, drawn by their names.")
+    both = [detections[i] for i in at]
     return Pairs(
-        at=np.flatnonzero(has),
+        at=at,
         images=np.array([d.embedding for d in both], dtype=np.float64),
         texts=np.array([d.text_embedding for d in both], dtype=np.float64),
         ids=np.array([d.text_id for d in both], dtype=np.int64),
@@ -123,7 +131,8 @@ def _joined(
         raise InputError(f"The predictions have image '{twice}' twice; each image once, please.")
     records = [r for r in dataset.records if r.id in by_id or images == "empty"]
     failed = [r.id for r in dataset.records if r.id in predictions.failed and r.id not in by_id]
-    records = [r for r in records if r.id not in set(failed)]
+    gone = set(failed)
+    records = [r for r in records if r.id not in gone]
     missing = len(dataset.records) - len(records) - len(failed)
     if failed:
         notes.append(
@@ -136,7 +145,7 @@ def _joined(
             f"predictions are of {_some(sorted(by_id)) or 'no image'}."
         )
     if missing and images == "all":
-        lost = [r.id for r in dataset.records if r.id not in by_id and r.id not in set(failed)]
+        lost = [r.id for r in dataset.records if r.id not in by_id and r.id not in gone]
         raise InputError(
             f"{missing} of {len(dataset)} images of {dataset.name} have no prediction "
             f"({_some(lost)}): predict them, or ask for the listed images only."

@@ -101,7 +101,6 @@ def grid_points(grid: tuple[int, int], *, like: Tensor) -> Float[Tensor, "m 2"]:
     return torch.stack((x, y), -1).flatten(0, 1)
 
 
-@torch.no_grad()
 def places_of(
     weights: Float[Tensor, "b k m"], points: Float[Tensor, "m 2"], *, places: int, rounds: int = 4
 ) -> Float[Tensor, "b k p m"]:
@@ -127,6 +126,14 @@ def places_of(
         tensor([[1., 1., 0., 0.],
                 [0., 0., 1., 1.]])
     """
+    # Variances are small differences of large sums: bf16 would put cells into the wrong place.
+    with torch.no_grad(), torch.autocast(weights.device.type, enabled=False):
+        return _mixture(weights, points, places, rounds)
+
+
+def _mixture(
+    weights: Float[Tensor, "b k m"], points: Float[Tensor, "m 2"], places: int, rounds: int
+) -> Float[Tensor, "b k p m"]:
     mean = weights @ points
     variance = (weights @ points.square() - mean.square()).clamp_min(1e-6)
     widest = variance == variance.amax(-1, keepdim=True)

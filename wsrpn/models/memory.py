@@ -1,4 +1,4 @@
-"""A frozen backbone answers the same image once."""
+"""A frozen backbone answers the same image once, where the features of all images fit in memory."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,12 +17,14 @@ class Memory:
     resumed training sees the same ones as an unbroken one.
 
     Args:
-        limit: bytes of features kept; what no longer fits is computed again each time.
+        images: how many there will be. Where that many do not fit, nothing is kept, and images are
+            computed batch by batch as without a memory.
+        limit: bytes of features kept.
     """
 
-    def __init__(self, limit: int = 2 << 30) -> None:
-        self.limit = limit
-        self.bytes = 0
+    def __init__(self, images: int, limit: int = 4 << 30) -> None:
+        self.images, self.limit = images, limit
+        self.fits = True
         self.asked = 0
         self.computed = 0
         self._known: dict[bytes, Tensor] = {}
@@ -31,6 +33,8 @@ class Memory:
         self, images: Float[Tensor, "b c h w"], extract: Extract
     ) -> Float[Tensor, "b d gh gw"]:
         """Features of the images, by `extract` where they are not known."""
+        if not self.fits:
+            return extract(images)
         return torch.cat([self._one(images[i : i + 1], extract) for i in range(len(images))])
 
     @torch.no_grad()
@@ -46,8 +50,8 @@ class Memory:
             return self._known[key].to(image.device)
         self.computed += 1
         features = extract(image).detach()
-        size = features.numel() * features.element_size()
-        if self.bytes + size <= self.limit:
-            self.bytes += size
+        if self.images * features.numel() * features.element_size() > self.limit:
+            self.fits = False
+        else:
             self._known[key] = features.cpu()
         return features

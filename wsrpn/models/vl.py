@@ -67,7 +67,9 @@ class SharedSpace(nn.Module):
     @property
     def scale(self) -> Float[Tensor, ""]:
         """1 / τ."""
-        return self.log_scale.clamp(max=math.log(LARGEST_SCALE)).exp()
+        with torch.no_grad():  # not within the graph: a gradient of 0 up there would keep it there
+            self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+        return self.log_scale.exp()
 
     def forward(self, features: Float[Tensor, "b c gh gw"], texts: Texts | None) -> Alignment:
         """Images by the mean of their cells, and their texts where the batch has some."""

@@ -31,7 +31,8 @@ NAMES = {
     "comparison": ("comparison", "comparisons", "comparison study"),
     "examination": ("examination", "exam", "study", "type of examination"),
     "": ("recommendation", "recommendations", "recommendation(s)", "notification",
-         "notifications", "addendum", "wet read", "final report", "attending", "dictated by"),
+         "notifications", "addendum", "wet read", "final report", "attending", "dictated by",
+         "end of impression"),
 }  # fmt: skip
 _SECTIONS = {name: set(key.split()) for key, names in NAMES.items() for name in names}
 _KNOWN = "|".join(sorted((re.escape(name) for name in _SECTIONS), key=len, reverse=True))
@@ -73,7 +74,7 @@ def sections(report: str) -> dict[str, str]:
         {'findings': 'Clear lungs.', 'impression': 'Normal.'}
     """
     found: dict[str, list[str]] = {}
-    marks = list(_HEADING.finditer(report))
+    marks = _headings(report)
     ends = [*(mark.start() for mark in marks[1:]), len(report)]
     for mark, end in zip(marks, ends, strict=False):
         body = tidy(report[mark.end() : end])
@@ -83,8 +84,21 @@ def sections(report: str) -> dict[str, str]:
     return {name: " ".join(parts) for name, parts in found.items()}
 
 
+def _headings(report: str) -> list[re.Match[str]]:
+    """The headings; a summary after the end of the impression is a code, not a section."""
+    found: list[re.Match[str]] = []
+    for mark in _HEADING.finditer(report):
+        if not (found and _name(found[-1]) == "end of impression" and _name(mark) == "summary"):
+            found.append(mark)
+    return found
+
+
+def _name(mark: re.Match[str]) -> str:
+    return (mark["capitals"] or mark["any"]).lower()
+
+
 def _of(mark: re.Match[str]) -> list[str]:
-    return sorted(_SECTIONS[(mark["capitals"] or mark["any"]).lower()])
+    return sorted(_SECTIONS[_name(mark)])
 
 
 def part(report: str, wanted: Sequence[str]) -> Part:
@@ -98,7 +112,7 @@ def part(report: str, wanted: Sequence[str]) -> Part:
         report: as the data set has it.
         wanted: names of sections, in this order; none takes the report whole.
     """
-    marks = list(_HEADING.finditer(report))
+    marks = _headings(report)
     if not wanted or not marks:
         text = tidy(report)
         return Part(text, "whole" if text else "nothing")

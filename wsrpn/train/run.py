@@ -28,7 +28,7 @@ from wsrpn.train.distributed import World, world
 from wsrpn.train.feed import feed
 from wsrpn.train.loop import Progress, State, learn
 from wsrpn.train.optimiser import Average, adamw
-from wsrpn.train.validate import better, fit, validate
+from wsrpn.train.validate import better, fit, refuse_unfitted, validate
 from wsrpn.types import SPLITS, Dataset
 
 Listener = Callable[[Progress, Mapping[str, float] | None], None]
@@ -91,16 +91,24 @@ def complete(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, model=model, losses=options)
 
 
-def usable(dataset: Dataset) -> Dataset:
-    """The training images that have at least one known label.
+def usable(dataset: Dataset, config: RunConfig) -> tuple[Dataset, list[str]]:
+    """The training images that have a known label or, where a loss reads text, a caption.
+
+    Returns:
+        The images, and a sentence if some were left out.
 
     Raises:
-        InputError: there is none.
+        InputError: none has a known label.
     """
-    chosen = dataset.split("train").where(lambda r: any(label == label for label in r.labels))
-    if not len(chosen):
+    train = dataset.split("train")
+    known = {r.id for r in train.records if any(label == label for label in r.labels)}
+    if not known:
         raise InputError(f"{dataset.name}: no image of split train has a known label.")
-    return chosen
+    known |= texts.captioned(config, train.where(lambda r: r.id not in known))
+    chosen = train.where(lambda r: r.id in known)
+    left = len(train) - len(chosen)
+    told = f"{left} training images without a known label, or a caption to learn from, left out."
+    return chosen, [told] if left else []
 
 
 class Run:
@@ -111,7 +119,8 @@ class Run:
         self.checkpoints = out / "checkpoints"
         self._refuse_unmonitored()
         cache = out / "cache"
-        train, val = usable(dataset), dataset.split("val")
+        train, self.left_out = usable(dataset, config)
+        val = dataset.split("val")
         self.texts = texts.prepare(config, train, val, device=str(here.device))
         self.feed = feed(train, config, here, training=True, cache=cache, texts=self.texts)
         self.val_feed = feed(val, config, here, training=False, cache=cache, texts=self.texts)
@@ -119,6 +128,7 @@ class Run:
         torch.manual_seed(config.train.seed)
         model = model_parts.build(config.model, classes=len(dataset.classes), text=space)
         model = model.to(here.device)
+        refuse_unfitted(model, self.val_feed, config)
         if config.train.freeze_backbone:
             parts = backbones_of(model)
             if not parts:
@@ -127,7 +137,9 @@ class Run:
                 )
             for part in parts:
                 part.requires_grad_(False)
-                part.memory = Memory() if config.data.augment.repeats else None
+                # Flips make two of an image.
+                images = 2 * len(self.feed.dataset) + len(self.val_feed.dataset)
+                part.memory = Memory(images) if config.data.augment.repeats else None
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -176,10 +188,15 @@ class Run:
             "data": {
                 "name": self.dataset.name,
                 "digest": self.dataset.digest(),
+                "labels": self.dataset.label_digest(),
                 "splits": {name: self.dataset.split(name).digest() for name in SPLITS},
                 "train": len(self.feed.dataset),
                 "val": len(self.val_feed.dataset),
-                "notes": [*self.dataset.notes, *texts.notes(self.config, self.texts)],
+                "notes": [
+                    *self.dataset.notes,
+                    *self.left_out,
+                    *texts.notes(self.config, self.texts),
+                ],
                 "unreadable": self.feed.failed | self.val_feed.failed,
             },
             "text": dict(self.texts.facts) if self.texts else None,
@@ -215,10 +232,13 @@ class Run:
 
     def _refuse_other_data(self) -> None:
         facts, now = files.read_json(self.out / "run.json", what="the facts of a run"), self.facts()
+        labels = now["data"]["labels"]
         for what, old, new in (
             ("data set", facts["data"]["digest"], now["data"]["digest"]),
             ("split of the data", facts["data"]["splits"], now["data"]["splits"]),
             ("list of classes", facts["classes"], now["classes"]),
+            # Runs from before 0.2 do not say it.
+            ("table of labels", facts["data"].get("labels", labels), labels),
         ):
             if old != new:
                 raise InputError(
@@ -235,7 +255,8 @@ class Run:
         self.state.model.load_state_dict(checkpoint.below("model", saved.tensors))
         self.state.weighting.load_state_dict(checkpoint.below("weighting", saved.tensors))
         if self.config.train.ema:
-            self.state.average.values = checkpoint.below("average", saved.tensors)
+            for name, value in checkpoint.below("average", saved.tensors).items():
+                self.state.average.values[name].copy_(value)  # where they lie, and as they lie
         optimizer = checkpoint.below("optimizer", saved.tensors)
         checkpoint.restore_optimizer(self.state.optimizer, optimizer)
         self.state.step = saved.step

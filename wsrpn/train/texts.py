@@ -8,6 +8,7 @@ from wsrpn.errors import InputError
 from wsrpn.losses import losses
 from wsrpn.models.base import models, reads_text
 from wsrpn.text import TextTable, table
+from wsrpn.text.captions import captions
 from wsrpn.types import Dataset
 
 SOURCE = "batch.texts"
@@ -27,7 +28,7 @@ def prepare(
     Raises:
         InputError: text is needed and no encoder is chosen, or no training image has any.
     """
-    readers = [name for name in config.losses if SOURCE in losses.facts(name)["reads"]]
+    readers = _readers(config)
     if not readers and not reads_text(config.model):
         return None
     if config.text.encoder == "none":
@@ -48,6 +49,17 @@ def prepare(
             "text.captions=labels."
         )
     return found
+
+
+def captioned(config: RunConfig, dataset: Dataset) -> set[str]:
+    """Ids of the images whose caption a loss reads, whatever is known of their labels."""
+    if not _readers(config):
+        return set()
+    return {name for name, said in captions(dataset, config.text).levels.items() if any(said)}
+
+
+def _readers(config: RunConfig) -> list[str]:
+    return [name for name in config.losses if SOURCE in losses.facts(name)["reads"]]
 
 
 def notes(config: RunConfig, found: TextTable | None) -> list[str]:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsrpn import compute
 from wsrpn.config import RunConfig
+from wsrpn.errors import InputError
 from wsrpn.losses.image import image_bce_loss
 from wsrpn.metrics.image import ranking
 from wsrpn.models.base import FitsOnValidation
@@ -42,6 +43,19 @@ def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[s
     return found
 
 
+def refuse_unfitted(model: nn.Module, feed: Feed, config: RunConfig) -> None:
+    """Stop where a model is to be fitted on validation images and there are none.
+
+    Raises:
+        InputError: names the model and the key to change.
+    """
+    if isinstance(model, FitsOnValidation) and not len(feed):
+        raise InputError(
+            f"{feed.dataset.name}: model {config.model['name']} is fitted on validation images "
+            "when it is trained, and there are none; set data.val_share above 0."
+        )
+
+
 def fit(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, float]:
     """Let a model fit the numbers that it takes from the validation split; most have none.
 
@@ -50,7 +64,7 @@ def fit(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, f
         on, so they are in every checkpoint.
     """
     model = state.model
-    if not isinstance(model, FitsOnValidation) or not len(feed):
+    if not isinstance(model, FitsOnValidation):
         return {}
     fitted = model.fit(*answers(state, feed, config, here, ask=model.answers))
     model.load_state_dict(fitted, strict=False)
