@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,8 +94,8 @@ def mimic(
     counted: Counter[str] = Counter()
     places = splits(home) if split == "mimic" or genome is None else imagenome.splits(genome)
     gold = imagenome.gold(genome) if genome and boxes == "region-proxy-gold" else None
-    keep = {**places, **dict.fromkeys(gold or (), "test")} if split == "imagenome" else None
-    listed = _listed(home, views, keep, counted)
+    keep = {image for image, at in places.items() if at} | (gold or {}).keys()
+    listed = _listed(home, views, keep if split == "imagenome" else None, counted)
     if gold is not None:
         places |= _held_out(home, listed, gold, places, counted)
     marks = Marks(uncertain=uncertain, blank=blank)
@@ -169,9 +169,7 @@ def splits(home: Path) -> dict[str, Split | None]:
     return found
 
 
-def _listed(
-    home: Path, views: Views, keep: Mapping[str, Split | None] | None, counted: Counter[str]
-) -> list[Listed]:
+def _listed(home: Path, views: Views, keep: Set[str] | None, counted: Counter[str]) -> list[Listed]:
     path = _table(home, "metadata")
     found, seen = [], set()
     for row in tables.each(path, required=("dicom_id", "subject_id", "study_id", "ViewPosition")):
@@ -186,7 +184,7 @@ def _listed(
             what = "images of another or no view" if view == "other" else f"{view} images"
             counted[f"{what} left out (data.views)"] += 1
             continue
-        if keep is not None and keep.get(row["dicom_id"]) is None:
+        if keep is not None and row["dicom_id"] not in keep:
             counted["images that Chest ImaGenome avoids or does not have, left out"] += 1
             continue
         file = physionet.image(home, *ids)

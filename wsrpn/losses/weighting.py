@@ -47,9 +47,9 @@ class UncertaintyWeighting(Weighting):
 
     with $w_i$ the weight of the phase, so that a loss comes and goes as the phases say. At the best
     $s_i$ a loss weighs $w_i / 2 L_i$: large losses are scaled down and none can drown the others.
-    $s = 0$ at the start is the fixed weighting. The sum may be negative. $s$ stays within ±3 (factors
-    from 0.05 to 20): a loss that has nothing to say for a while would send it to −∞, and drown the
-    others when it speaks again.
+    $s = 0$ at the start is the fixed weighting. The sum may be negative. $s$ stays within ±3
+    (factors from 0.05 to 20): a loss that has nothing to say for a while would send it to −∞, and
+    drown the others when it speaks again.
 
     Reference:
         Kendall et al., Multi-task learning using uncertainty to weigh losses, 2018, eq. 10 in the

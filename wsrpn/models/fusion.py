@@ -1,9 +1,10 @@
 """Five ways to let text help a detector, for one table: none, independent, late, mid, optimisation.
 
 The detector is `Wsrpn` in all of them, so a difference between two rows is what the text does (and
-in `mid` a cross-attention that is trained with it). `none` is the detector alone, `optimisation` is WSRPN-VL. Text at inference is the prompts of the
-classes only ("Pneumothorax." and "No pneumothorax."), which are buffers and travel with the
-weights; an image's own report would give its labels away.
+in `mid` a cross-attention that is trained with it). `none` is the detector alone, `optimisation` is
+WSRPN-VL. Text at inference is the prompts of the classes only ("Pneumothorax." and "No
+pneumothorax."), which are buffers and travel with the weights; an image's own report would give its
+labels away.
 """
 
 import copy

@@ -237,7 +237,7 @@ class Run:
             ("data set", facts["data"]["digest"], now["data"]["digest"]),
             ("split of the data", facts["data"]["splits"], now["data"]["splits"]),
             ("list of classes", facts["classes"], now["classes"]),
-            # Runs from before 0.2 do not say it.
+            # Earlier runs do not say it.
             ("table of labels", facts["data"].get("labels", labels), labels),
         ):
             if old != new:
