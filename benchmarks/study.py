@@ -163,6 +163,7 @@ def table(found: Comparison, *, head: Sequence[str] = ()) -> list[str]:
         values = (
             f"{f} {', '.join('–' if v is None else f'{v:.3f}' for v in method.per_run[f])}"
             for f in found.figures
+            if any(v is not None for v in method.per_run[f])
         )
         lines.append(f"- {method.name}: {'; '.join(values)}")
     return [*lines, ""]

@@ -76,32 +76,37 @@ def compare(
     """
     from wsrpn import compare as comparing
     from wsrpn import evaluate, files
-    from wsrpn.errors import RequirementError
+    from wsrpn.errors import InputError, RequirementError
     from wsrpn.report import compare as paper
     from wsrpn.report import draw
 
     from . import methods, tables
+    from . import truth as truths
 
     options.load_code(code)
     evaluate.check_form(require or [])  # before a model runs
     which = options.choice("--images", images, ("all", "listed"))
     options.choice("--over", over, ("both", "patients"))
     asked = [name.strip() for text in metric or [] for name in text.split(",") if name.strip()]
+    if metric is not None and not asked:
+        raise InputError(f"--metric '{','.join(metric)}': no figure is named; NAME,… or all.")
     found = methods.load(
         runs, data=data, split=split, named=named, device=device, on_error=on_error, images=images
     )
     named_runs, notes = methods.grouped(found, separate=separate)
+    truth = truths.truth(found)
     comparison = comparing.compare(
         named_runs,
-        methods.truth(found),
+        truth,
         figures=asked,
         baseline=baseline,
         bootstrap=bootstrap,
         images=which,
         over_seeds=over == "both",
     )
-    comparison = dataclasses.replace(comparison, warnings=(*notes, *comparison.warnings))
-    unmet = evaluate.check_requirements(comparison.report(), require or [])
+    notes += truths.notes(found, truth)
+    told = (*notes, *comparison.warnings, *paper.left_out(comparison))
+    comparison = dataclasses.replace(comparison, warnings=told)
     paths = {
         "report": out / "compare.json", "table": out / "compare.md", "csv": out / "compare.csv",
         "figure": out / "compare.png",
@@ -115,6 +120,7 @@ def compare(
     options.say(f"table, figure and report: {out}")
     if json:
         options.emit(document)
+    unmet = evaluate.check_requirements(comparison.report(), require or [])  # after the report
     if unmet:
         raise RequirementError(f"not met: {'; '.join(unmet)}")
     if any(run.entry.predictions.failed for run in found):

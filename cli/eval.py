@@ -71,7 +71,6 @@ def evaluate(
         images=which,
         by=by,
     )
-    unmet = evaluation.check_requirements(report, require or [])
     path = found.out / "report.json"
     names = {"report": str(path), "predictions": str(found.file)}
     report = dataclasses.replace(report, files=names)
@@ -79,11 +78,12 @@ def evaluate(
     if found.predictions.provenance.get("calibrated"):
         options.say("the scores are calibrated already; thresholds are 0.5")
     elif fitted is None:
-        options.say("not calibrated: thresholds are 0.5 (`wsrpn calibrate` fits them)")
+        options.say(sources.UNCALIBRATED)
     tables.show(report, said=found.dataset.notes)
     options.say(f"report: {path}")
     if json:
         options.emit(report.document())
+    unmet = evaluation.check_requirements(report, require or [])  # after the report is written
     if unmet:
         raise RequirementError(f"not met: {'; '.join(unmet)}")
     if found.predictions.failed:

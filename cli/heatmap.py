@@ -31,7 +31,7 @@ def heatmap(
     """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth."""
     from wsrpn import heatmap as drawing
     from wsrpn.data import base, mapping
-    from wsrpn.errors import InputError
+    from wsrpn.errors import InputError, counted
     from wsrpn.predict import open_run
 
     from . import sources
@@ -47,24 +47,27 @@ def heatmap(
         dataset = sources.load_for(opened, data, split)
     if limit:
         dataset = drawing.telling(dataset, limit)
+    fitted = sources.calibration(run, calibration)
     with options.progress("heatmap", len(dataset)) as bar:
         drawn = drawing.heatmap(
             opened,
             dataset,
             out,
-            calibration=sources.calibration(run, calibration),
+            calibration=fitted,
             classes=classes or None,
             format=format,
             on_error=on_error,
             listen=bar.advance,
         )
+    if fitted is None:
+        options.say(sources.UNCALIBRATED)
     for note in opened.notes:
         options.say(f"note: {note}")
     for name, reason in drawn.failed.items():
         options.say(f"skipped {name}: {reason}")
     files = {name: str(path) for name, path in drawn.panels.items()}
     if files:
-        options.say(f"{len(files)} pictures and a contact sheet: {out}")
+        options.say(f"{counted(len(files), 'picture')} and a contact sheet: {out}")
         files = {"contact_sheet": str(drawn.sheet), **files}
     else:
         options.say("nothing was drawn.")

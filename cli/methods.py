@@ -54,7 +54,7 @@ def load(
     from wsrpn.compare import Entry
     from wsrpn.errors import InputError
 
-    from . import sources
+    from . import sources, truth
 
     places = list(parse(texts))
     for _, path in places:
@@ -74,8 +74,7 @@ def load(
         kind = None if own is None else _kind(configs.document(own))
         source = own.data.source if own else ""
         found.append(Run(given, path, entry, told.dataset, source, kind))
-        if images == "all":
-            refuse_other_truth(found[0], found[-1])
+        truth.refuse_other(found[0], found[-1], images=images)
     return found
 
 
@@ -127,45 +126,6 @@ def _kind(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_other_truth(first: Run, other: Run) -> None:
-    """Stop where two runs were not tested on the same images with the same truth.
-
-    Raises:
-        InputError: names both runs.
-    """
-    from wsrpn.errors import InputError
-
-    a = {record.id: record for record in first.dataset.records}
-    b = {record.id: record for record in other.dataset.records}
-    names = f"{first.entry.name} and {other.entry.name}"
-    if a.keys() != b.keys():
-        raise InputError(
-            f"{names} have different test images ({len(a)} and {len(b)}, {len(a.keys() & b.keys())}"
-            " in common): they were split in different ways. Name data that none of them was "
-            "trained on with --data, or train them on one split."
-        )
-    if other.source and first.source != other.source:
-        where = [first.dataset.classes, other.dataset.classes]
-        both = [name for name in where[0] if name in where[1]]
-        places = [[classes.index(name) for name in both] for classes in where]
-        for name, record in a.items():
-            if _boxes(record, places[0]) != _boxes(b[name], places[1]):
-                raise InputError(
-                    f"{names} were trained on {first.source} and {other.source}, which have other "
-                    f"boxes of '{name}'; name one of them with --data."
-                )
-
-
-def _boxes(record: Any, places: list[int]) -> list[tuple[int, tuple[float, ...]]]:
-    return sorted((places.index(b.label), b.xyxy_px) for b in record.boxes if b.label in places)
-
-
-def truth(found: Sequence[Run]) -> "Dataset":
-    """The data of the first run, or of one that knows more of the classes that all runs know."""
-    common = set.intersection(*(set(run.entry.predictions.classes) for run in found))
-    return max((run.dataset for run in found), key=lambda data: len(common & set(data.classes)))
-
-
 def grouped(
     found: Sequence[Run], *, separate: bool = False
 ) -> tuple[dict[str, list["Entry"]], list[str]]:
@@ -174,7 +134,7 @@ def grouped(
     Raises:
         InputError: fewer than two methods, or one run twice under another name.
     """
-    from wsrpn.errors import InputError
+    from wsrpn.errors import InputError, counted
 
     groups: list[list[Run]] = []
     for run in found:
@@ -194,7 +154,7 @@ def grouped(
             notes.append(f"{name}: its runs differ in more than the seed.")
     if len(groups) < 2:
         raise InputError(
-            f"compare: one method only ({names[0]}, {len(found)} runs); name more runs"
+            f"compare: one method only ({names[0]}, {counted(len(found), 'run')}); name more runs"
             + (", or --separate to set its seeds side by side." if len(found) > 1 else ".")
         )
     return {n: [run.entry for run in g] for n, g in zip(names, groups, strict=True)}, notes

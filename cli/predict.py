@@ -7,13 +7,15 @@ import typer
 
 from . import options
 
+BOXES_ONLY = "CSV holds boxes only; write .json to keep image scores."
+
 
 def predict(
     run: options.Run,
     images: options.Files = None,
     data: options.Data = "",
     split: options.Split = "all",
-    out: Annotated[Path, typer.Option(help="predictions.json (COCO) or .csv.")] = Path(
+    out: Annotated[Path, typer.Option(help="predictions.json (COCO), or .csv: boxes only.")] = Path(
         "predictions.json"
     ),
     calibration: options.CalibrationFile = None,
@@ -46,9 +48,11 @@ def predict(
         made = make(opened, dataset, on_error=on_error, listen=bar.advance)
     if found:
         made = found.apply(made)
-        options.say(f"scores are calibrated: {calibration or run / 'calibration.json'}")
     prediction_files.write(made, out)
-    for note in opened.notes:
+    if found:
+        options.say(f"scores are calibrated: {calibration or run / 'calibration.json'}")
+    notes = [*opened.notes, *([BOXES_ONLY] if out.suffix == ".csv" else [])]
+    for note in notes:
         options.say(f"note: {note}")
     for name, reason in made.failed.items():
         options.say(f"skipped {name}: {reason}")
@@ -59,7 +63,7 @@ def predict(
             options.document(
                 "predict",
                 files={"predictions": str(out)},
-                warnings=[*opened.notes, *(f"{n}: {r}" for n, r in made.failed.items())],
+                warnings=[*notes, *(f"{n}: {r}" for n, r in made.failed.items())],
             )
         )
     if made.failed:

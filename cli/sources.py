@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wsrpn.types import Dataset, Predictions
 
 SPLITS = ("train", "val", "test", "all")
+UNCALIBRATED = "not calibrated: thresholds are 0.5 (`wsrpn calibrate` fits them)"
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,23 @@ def answers(
     folder = out or source / (f"eval-{split}" if own else f"eval-{split}-{short(data)}")
     file = folder / "predictions.json"
     predictions = predict(run, dataset, on_error=on_error, file=file)
-    if not own:
-        predictions = noted(predictions, splits.seen(dataset, source / "splits.csv"))
+    again = trained_on(dataset) if own else splits.seen(dataset, source / "splits.csv")
+    predictions = noted(predictions, again)
     return Answers(predictions, dataset, run, folder, file, maps)
+
+
+def trained_on(dataset: "Dataset") -> list[str]:
+    """A sentence if images of a run's own data, split as they were then, were trained on."""
+    from wsrpn.errors import counted
+
+    count = len(dataset.split("train"))
+    if not count:
+        return []
+    verb = "was" if count == 1 else "were"
+    return [
+        f"{count} of {counted(len(dataset), 'image')} {verb} trained on by this run, so figures "
+        "look better than they are."
+    ]
 
 
 def noted(predictions: "Predictions", notes: list[str]) -> "Predictions":

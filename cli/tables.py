@@ -22,6 +22,7 @@ SHOWN = {
     "text": ("retrieval@1", "retrieval@5", "retrieval_chance@1", "retrieval_chance@5"),
 }  # fmt: skip
 FEW = ("auroc", "image_ap", "f1", "ap@0.1", "ap@0.3", "rodeo", "pointing_game")
+NARROW = 8  # least letters of a name
 WIDE = 4  # with up to so many classes, they are columns of the one table
 
 
@@ -32,19 +33,22 @@ def show(report: "Report", *, said: "Sequence[str]" = ()) -> None:
         report: figures of a run.
         said: notes that were printed already.
     """
+    from wsrpn.errors import counted
+
     console = Console(stderr=True)
     known = report.provenance
     if "images" in known:
-        boxes = (
-            f"{known['boxes']} boxes on {known['images_with_known_boxes']} images with known boxes"
+        counts = (
+            f"{counted(known['images'], 'image')} of {counted(known['patients'], 'patient')}, "
+            f"{counted(known['boxes'], 'box')} on "
+            f"{counted(known['images_with_known_boxes'], 'image')} with known boxes"
         )
-        counts = f"{known['images']} images of {known['patients']} patients, {boxes}"
         console.print(f"{known['data']}: {counts}", highlight=False, markup=False, soft_wrap=True)
     console.print(_figures(report))
     if len(report.per_class) > WIDE:
-        console.print(_rows("class", report.per_class))
+        console.print(_rows("class", report.per_class, console.width), crop=False)
     if report.per_group:
-        console.print(_rows("group", report.per_group))
+        console.print(_rows("group", report.per_group, console.width), crop=False)
     for warning in report.warnings:
         if warning not in said:
             console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
@@ -70,15 +74,32 @@ def _figures(report: "Report") -> Table:
     return table
 
 
-def _rows(what: str, figures: "Mapping[str, Mapping[str, Figure]]") -> Table:
-    """A row per class or group, with a few figures."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(what, no_wrap=True)
-    for name in FEW:
-        table.add_column(name, justify="right")
+def _rows(what: str, figures: "Mapping[str, Mapping[str, Figure]]", width: int) -> Table:
+    """A row per class or group, with a few figures; names are cut where `width` is too small."""
+    numbers = [max(len(name), len("0.000")) for name in FEW]
+    taken = sum(numbers) + 2 * len(numbers)  # a column is two apart from the one before
+    room = min(max(width - taken, NARROW), max(map(len, (what, *figures))))
+    # A width of its own keeps the numbers whole on a terminal that is too small for them.
+    table = Table(box=None, pad_edge=False, header_style="bold", width=taken + room)
+    table.add_column(what, no_wrap=True, width=room)
+    for name, own_width in zip(FEW, numbers, strict=True):
+        table.add_column(name, justify="right", no_wrap=True, width=own_width)
     for label, own in figures.items():
-        table.add_row(label, *(number(own.get(name)) for name in FEW))
+        table.add_row(escape(cut(label, room)), *(number(own.get(name)) for name in FEW))
     return table
+
+
+def cut(name: str, room: int) -> str:
+    """A name in so many letters: its middle goes, as its ends tell it from others.
+
+    Example:
+        >>> cut("Fluorospot Compact FD", 12), cut("CR", 12)
+        ('Fluor…act FD', 'CR')
+    """
+    if len(name) <= room:
+        return name
+    begin = (room - 1) // 2
+    return f"{name[:begin]}…{name[len(name) - (room - 1 - begin) :]}"
 
 
 def calibration_report(fitted: "Calibration", files: dict[str, str]) -> "Report":
@@ -146,8 +167,8 @@ def show_comparison(comparison: "Comparison") -> None:
 
     console = Console(stderr=True)
     known = comparison.provenance
-    counts = f"{known['images']} images of {known['patients']} patients, {known['boxes']} boxes"
-    console.print(f"{known['data']}: {counts}", highlight=False, markup=False, soft_wrap=True)
+    about = f"{known['data']}: {paper.extent(comparison)}"
+    console.print(about, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in ("value (95 %)", "runs", f"− {known['baseline']} (95 %)"):

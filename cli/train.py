@@ -44,6 +44,7 @@ def train(
     """Train a model from image-level labels (and whatever else the data offers)."""
     from wsrpn import checkpoint, files
     from wsrpn import config as configs
+    from wsrpn.errors import InputError
     from wsrpn.train import run
 
     changes = list(change or [])
@@ -51,7 +52,11 @@ def train(
     changes += [f"train.epochs={epochs}"] if epochs is not None else []
     changes += [f"train.seed={seed}"] if seed is not None else []
     options.load_code(code)
-    chosen = run.complete(configs.load(config, changes))
+    loaded = configs.load(config, changes)
+    try:
+        chosen = run.complete(loaded)
+    except InputError as error:
+        raise InputError(f"{config}: {error}") from None
     if show_config:
         typer.echo(configs.dump(chosen), nl=False)
         return

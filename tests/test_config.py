@@ -13,7 +13,7 @@ from wsrpn import models
 from wsrpn.config import Phase, RunConfig, TrainConfig
 from wsrpn.errors import InputError
 from wsrpn.losses import Objective
-from wsrpn.train.phases import weights_at
+from wsrpn.train.phases import unreached, weights_at
 from wsrpn.train.run import complete
 from wsrpn.types import TextSpace
 
@@ -35,12 +35,12 @@ def test_changes_lie_over_the_file_and_the_file_over_the_defaults(tmp_path):
     assert run.losses == {"image_bce": {}}
 
 
-def test_an_empty_file_is_all_defaults(tmp_path):
-    assert configs.load(file(tmp_path, "# nothing\n")) == RunConfig()
+def test_an_empty_mapping_is_all_defaults(tmp_path):
+    assert configs.load(file(tmp_path, "{}\n")) == RunConfig()
 
 
 def test_a_later_change_wins(tmp_path):
-    path = file(tmp_path, "")
+    path = file(tmp_path, "{}")
     assert configs.load(path, ["train.seed=1", "train.seed=2"]).train.seed == 2
 
 
@@ -272,3 +272,23 @@ def test_after_the_last_end_the_last_phase_stays():
     from wsrpn.train.phases import weights_at
 
     assert weights_at((Phase(weights={"a": 1.0}, until=2.0),), 5.0) == {"a": 1.0}
+
+
+def test_phases_that_a_training_never_reaches_are_told_with_their_losses():
+    vl = configs.load("wsrpn-vl-demo").phases
+    assert unreached(vl, 1) == [
+        "phases 2… begin at epoch 2 and are never reached with train.epochs=1: contrastive, "
+        "consistency are not used."
+    ]
+    assert unreached(vl, 2) == [unreached(vl, 1)[0].replace("epochs=1", "epochs=2")]
+    assert unreached(vl, 3) == []
+    same = (Phase(weights={"a": 1.0}, until=4.0), Phase(weights={"a": 0.5, "b": 0.0}))
+    assert unreached(same, 1) == [
+        "phases 2… begin at epoch 4 and are never reached with train.epochs=1."
+    ]
+
+
+def test_an_empty_config_is_refused(tmp_path):
+    for text in ("", "# nothing\n"):
+        with pytest.raises(InputError, match=r"mine.yaml: the config is empty"):
+            configs.load(file(tmp_path, text))

@@ -124,7 +124,10 @@ def calibrate(
         lost = sorted(set(predictions.classes) - set(evidence.classes))
         raise InputError(f"{dataset.name} has no labels of {', '.join(lost)}, which is predicted.")
     if np.isnan(evidence.logits).all():
-        raise InputError("The predictions have no image-level answer that could be calibrated.")
+        raise InputError(
+            "The predictions have no image-level answer that could be calibrated. CSV holds boxes "
+            "only: write them with `wsrpn predict … --out FILE.json`."
+        )
     every = np.ones(len(evidence), dtype=bool)
     fit, warnings = _fit(evidence, every, method, objective)
     result = Calibration(

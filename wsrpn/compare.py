@@ -19,7 +19,7 @@ from wsrpn.calibration import Calibration
 from wsrpn.comparison import BOTH, PATIENTS, Comparison, Difference, Method
 from wsrpn.data.base import pick
 from wsrpn.errors import InputError, nearest
-from wsrpn.evaluate import evidence_of, provenance, seen_before
+from wsrpn.evaluate import evidence_of, provenance, seen_before, unproven
 from wsrpn.metrics import seeds
 from wsrpn.metrics.evidence import Evidence, Values, metrics
 from wsrpn.metrics.gather import Images
@@ -281,7 +281,8 @@ def _evidence_notes(
         entry = methods[name][i]
         # Classes that not all have are told once, for all.
         notes = [note for note in one.notes if not note.startswith("Left out, ")]
-        for note in (*notes, *seen_before(one, entry.calibration)):
+        fitted = entry.calibration
+        for note in (*notes, *seen_before(one, fitted), *unproven(entry.predictions, fitted)):
             said.setdefault(note, []).append(entry.name)
     entries = [entry for runs in methods.values() for entry in runs]
     raw = [e.name for e in entries if not e.calibration and not _calibrated(e)]

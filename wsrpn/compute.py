@@ -23,6 +23,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         name = "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise InputError(
+            f"--device {name}: no such device; use cpu, cuda, cuda:N or auto."
+        ) from None
+    try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

@@ -296,7 +296,7 @@ def _tree(name: str) -> tuple[dict[str, Any], str]:
         line = f" line {mark.line + 1}:" if mark else ""
         raise InputError(f"{name}:{line} not YAML ({getattr(error, 'problem', error)}).") from None
     if tree is None:
-        tree = {}
+        raise InputError(f"{name}: the config is empty; begin it with a line base: wsrpn-demo")
     if not isinstance(tree, dict):
         raise InputError(f"{name}: a config is a mapping such as 'train: {{epochs: 5}}'.")
     return _on_base(tree, name), name
@@ -307,6 +307,11 @@ def _on_base(tree: dict[str, Any], where: str) -> dict[str, Any]:
     if "base" not in tree:
         return tree
     base = str(tree.pop("base"))
+    if Path(base).suffix in {".yaml", ".yml"}:
+        raise InputError(
+            f"{where}: base: no preset is called '{base}', and a file cannot be a base. "
+            f"{nearest(base, presets())}"
+        )
     if base not in presets():
         raise InputError(f"{where}: base: no preset is called '{base}'. {nearest(base, presets())}")
     return _over(_tree(base)[0], tree)

@@ -22,6 +22,17 @@ class Diverged(RuntimeError):
     """Training met a loss or a gradient that is not finite; the last good checkpoint stands."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "image"), counted(2, "box")
+        ('1 image', '2 boxes')
+    """
+    ending = "es" if noun.endswith("x") else "s"
+    return f"{number} {noun}{'' if number == 1 else ending}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The part of an error sentence that shows the way out.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import wsrpn
 from wsrpn.calibration import Calibration
-from wsrpn.errors import InputError, nearest
+from wsrpn.errors import InputError, counted, nearest
 from wsrpn.metrics.evidence import Evidence
 from wsrpn.metrics.gather import Images, gather
 from wsrpn.metrics.panel import Panel, figures
@@ -22,6 +22,8 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+
+NO_GROUP = "(none)"  # the group of images whose cell is blank
 
 
 def evaluate(
@@ -62,6 +64,7 @@ def evaluate(
             *dataset.notes,
             *evidence.notes,
             *seen_before(evidence, calibration),
+            *unproven(predictions, calibration),
             *_undefined(whole, per_class, evidence),
         ),
         provenance=provenance(evidence, dataset, predictions, bootstrap, seed),
@@ -190,7 +193,7 @@ def _groups(evidence: Evidence, dataset: Dataset, by: str | None) -> dict[str, n
     if all(value is None for value in column.values()):
         known = sorted({name for record in dataset.records for name in record.extra})
         raise InputError(f"{dataset.name} has no column '{by}'. {nearest(by, known)}")
-    values = np.array([column[name] or "" for name in evidence.ids])
+    values = np.array([(column[name] or "").strip() or NO_GROUP for name in evidence.ids])
     return {str(value): (values == value).astype(np.float64) for value in np.unique(values)}
 
 
@@ -199,9 +202,25 @@ def seen_before(evidence: Evidence, calibration: Calibration | None) -> list[str
     seen = sorted(set(evidence.ids) & set(calibration.ids)) if calibration else []
     if not seen:
         return []
+    verb = "was" if len(seen) == 1 else "were"
+    first = f"{', '.join(seen[:10])}{', …' if len(seen) > 10 else ''}"
     return [
-        f"{len(seen)} evaluated images were used to fit the calibration, so thresholds and ECE "
-        f"look better than they are: {', '.join(seen[:10])}{', …' if len(seen) > 10 else ''}."
+        f"{counted(len(seen), 'evaluated image')} {verb} used to fit the calibration, so "
+        f"thresholds and ECE look better than they are: {first}."
+    ]
+
+
+def unproven(predictions: Predictions, calibration: Calibration | None) -> list[str]:
+    """A sentence if a calibration and predictions do not both say which weights they are of."""
+    if calibration is None:
+        return []
+    fitted = calibration.provenance.get("predictions", {})
+    if fitted.get("weights_sha256") and predictions.provenance.get("weights_sha256"):
+        return []  # `Calibration.apply` holds the two against each other
+    return [
+        "Nothing says that the calibration belongs to these scores: "
+        f"{'it' if not fitted.get('weights_sha256') else 'the predictions'} "
+        "cannot be traced to a model."
     ]
 
 

@@ -27,11 +27,25 @@ def write(path: Path, data: bytes) -> str:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # The user named this file, not the temporary one.
+        raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
     return hashlib.sha256(data).hexdigest()
+
+
+def refuse_file(out: Path) -> None:
+    """Stop where a file stands in the place of a folder.
+
+    Raises:
+        InputError: it does.
+    """
+    if out.is_file():
+        raise InputError(f"{out}: is a file; a folder is expected.")
 
 
 def write_with(path: Path, save: Callable[[Path], None]) -> None:

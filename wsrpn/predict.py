@@ -81,7 +81,9 @@ class TrainedRun:
         """
         if not self.cuts_maps:
             name = self.config.model["name"]
-            raise InputError(f"Model {name} does not cut its boxes out of maps.")
+            raise InputError(
+                f"Model {name} does not cut its boxes out of maps; leave --map-threshold out."
+            )
         inference = dataclasses.replace(self.config.inference, map_thresholds=(threshold,))
         config = dataclasses.replace(self.config, inference=inference)
         return dataclasses.replace(self, config=config)

@@ -72,6 +72,7 @@ class Dataset:
         records: the images.
         notes: what the reader wants the user to know (counted skips, renamed classes).
         numbers: what the source calls the classes, where it has numbers of its own (COCO).
+        training_notes: further notes, for whoever trains on it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Dataset:
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
     numbers: tuple[int | str, ...] = ()
+    training_notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)

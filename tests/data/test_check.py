@@ -211,3 +211,29 @@ def test_the_contact_sheet_draws_a_set_it_cannot_read(tmp_path):
     assert images.size(tmp_path / "s.png")[1] == 4 * 192 + 3 * sheet.GAP
     with pytest.raises(InputError, match=r"a contact sheet is a \.png"):
         sheet.contact_sheet(Dataset("x", (), ()), tmp_path / "s.jpg")
+
+
+def test_data_without_any_class_are_a_warning(tmp_path):
+    make.image(tmp_path / "a.png")
+    assert any("no class" in told for told in checked(tmp_path)["warnings"])
+
+
+def test_odd_names_of_classes_are_warnings_once(tmp_path):
+    labels = ("No Finding", "mass", "Mass", "Edema,Mass")
+    rows = [{"image": f"{n}.png", "labels": f'"{name}"'} for n, name in enumerate(labels)]
+    found = checked(make.manifest(tmp_path, rows))
+    told = "\n".join(found["warnings"])
+    assert "class 'No Finding' looks like 'no finding': leave the cell empty" in told
+    assert "'Mass' and 'mass' differ in nothing but case" in told
+    assert "'Edema,Mass' has a comma: if it means several classes, join them with |" in told
+    assert not any("comma" in note or "case" in note for note in found["notes"])
+
+
+def test_a_check_says_what_a_training_would_get_for_validation(tmp_path):
+    rows = [
+        {"image": f"{n}.png", "patient": f"p{n}", "split": "train", "labels": "A" * (n % 2)}
+        for n in range(10)
+    ]
+    made = make.manifest(tmp_path / "ten", rows)
+    assert data.load(DataConfig(source=str(made))).notes == ()
+    assert any("No validation images" in note for note in checked(made)["notes"])

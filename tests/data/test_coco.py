@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 from tests import make
 from wsrpn import data
 from wsrpn.config import DataConfig
-from wsrpn.data import coco
+from wsrpn.data import base, coco
 from wsrpn.errors import InputError
 
 TREE = {
@@ -128,3 +128,33 @@ def test_faults_are_named_with_their_place(tmp_path, fault):
         coco.coco(root=written(tmp_path, tree))
     assert sentence in str(caught.value)
     assert str(tmp_path / "x.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "instances.json"])
+def test_a_folder_with_annotations_is_read_as_coco_and_not_as_bare_pictures(tmp_path, name):
+    written(tmp_path, TREE, name)
+    make.image(tmp_path / "a.png")
+    (tmp_path / "notes.json").write_text('{"images": 3}')
+    (tmp_path / "broken.json").write_text('{"annotations": "categories"')
+    predicted = {**TREE, "info": {"format": "wsrpn predictions 1"}}
+    written(tmp_path, predicted, "predictions.json")
+    found = data.load(DataConfig(source=str(tmp_path)))
+    assert found.classes == ("Nodule", "Mass")
+    assert [record.labels for record in found.records] == [(1, 0), (0, 1), (0, 0)]
+    assert coco.coco(root=tmp_path).records[0].path == tmp_path / "b.png"
+
+
+def test_a_folder_with_pictures_and_predictions_stays_one_of_pictures(tmp_path):
+    make.image(tmp_path / "a.png")
+    predicted = {**TREE, "info": {"format": "wsrpn predictions 1"}}
+    written(tmp_path, predicted, "predictions.json")
+    assert base.recognise(str(tmp_path))[0] == "folder"
+    with pytest.raises(InputError, match=r"no COCO annotations .* in this folder"):
+        coco.coco(root=tmp_path)
+
+
+def test_of_several_annotations_in_a_folder_one_must_be_named(tmp_path):
+    for name in ("test.json", "train.json"):
+        written(tmp_path, TREE, name)
+    with pytest.raises(InputError, match=r"several COCO annotations .*coco:.*test\.json"):
+        data.load(DataConfig(source=str(tmp_path)))

@@ -319,3 +319,36 @@ def test_plain_files_and_folders_become_unlabelled_images(tmp_path):
             data.files(paths)
     loaded = data.load(DataConfig(source=str(tmp_path / "more")))
     assert [(r.id, r.split) for r in loaded.records] == [("b/x.jpg", "test")]
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"), [("label", "labels"), ("Labels", "labels"), ("patient_id", "patient")]
+)
+def test_a_column_near_a_known_name_is_asked_about(tmp_path, column, meant):
+    folder = make.manifest(tmp_path, [{"image": "a.png", column: "A", "age": "7"}])
+    notes = " ".join(manifest(root=folder).notes)
+    assert f"column '{column}' has no meaning here: did you mean '{meant}'?" in notes
+    assert "'age'" not in notes
+
+
+def test_names_that_a_class_seldom_has_are_notes(tmp_path):
+    labels = ("normal", "mass", "Mass", "Edema,Mass")
+    rows = [{"image": f"{n}.png", "labels": f'"{name}"'} for n, name in enumerate(labels)]
+    folder = make.manifest(tmp_path, rows, pictures=False)
+    assert manifest(root=folder).notes == (
+        "class 'normal' looks like 'no finding': leave the cell empty.",
+        "classes 'Mass' and 'mass' differ in nothing but case; join them with data.rename.",
+        "class 'Edema,Mass' has a comma: if it means several classes, join them with |.",
+    )
+    # Who lists the classes means them.
+    (folder / "classes.csv").write_text('label\nnormal\nmass\nMass\n"Edema,Mass"\n')
+    assert not any("comma" in note for note in manifest(root=folder).notes)
+
+
+def test_a_folder_above_the_data_is_told_where_they_lie(tmp_path):
+    make.nih(tmp_path / "a/b/nih", size=(16, 16))
+    for above in ("", "a", "a/b"):
+        with pytest.raises(InputError, match=r"Did you mean nih:.*a/b/nih\?"):
+            data.load(DataConfig(source=f"nih:{tmp_path / above}"))
+    with pytest.raises(InputError, match=r"nih:.*nonexist: no such file or folder\."):
+        data.load(DataConfig(source=f"nih:{tmp_path / 'nonexist'}"))

@@ -293,3 +293,14 @@ def test_a_scene_graph_that_is_none_is_named(tmp_path):
 def test_a_folder_without_tables_says_what_was_looked_for(tmp_path):
     with pytest.raises(InputError, match=r"no mimic-cxr-2\.\*-metadata\.csv\.gz"):
         mimic(root=tmp_path)
+
+
+def test_a_folder_above_the_release_is_told_where_it_is(tmp_path):
+    deep = tmp_path / "physionet.org/files"  # what wget leaves
+    home = make_mimic.mimic(deep, version="2.0.0")
+    table = make_mimic.ms_cxr(deep)
+    for above in (deep, deep.parent, tmp_path):
+        for name, there in (("mimic", home.parent), ("ms_cxr", table)):
+            with pytest.raises(InputError) as caught:
+                data.load(DataConfig(source=f"{name}:{above}"))
+            assert f"Did you mean {name}:{there}?" in str(caught.value)

@@ -52,7 +52,7 @@ def test_the_official_lists_are_kept_and_validation_is_carved_from_training(tmp_
     assert len(found.split("val")) in {2, 3}  # a patient with two images moves as one
     assert len(found.split("train")) + len(found.split("val")) == 9
     assert leaks(found) == []
-    assert any("No validation images in the source" in note for note in found.notes)
+    assert any("No validation images in the source" in note for note in found.training_notes)
 
 
 def test_without_lists_all_splits_are_drawn(tmp_path):

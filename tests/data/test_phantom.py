@@ -259,6 +259,36 @@ def test_the_reader_makes_films_once_and_keeps_them(tmp_path, monkeypatch):
     assert other.records[0].path != first.records[0].path
 
 
+def _without(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def _cut(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _without("images.csv"), _cut("images.csv"), _cut("boxes.csv"), _without("boxes.csv"),
+        _without("classes.csv"), _without("images/000001.png"),
+    ],
+)  # fmt: skip
+def test_damaged_films_in_the_cache_are_made_again_with_a_warning(tmp_path, monkeypatch, spoil):
+    monkeypatch.setenv("WSRPN_CACHE", str(tmp_path))
+    build = {"root": Path("cxr?images=4&size=32&seed=2")}
+    first = datasets["phantom"](**build)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    left = tmp_path / f".{folder.name}.tmp.1"  # of a process that was killed
+    left.mkdir()
+    spoil(folder)
+    with pytest.warns(UserWarning, match=r"cxr-.*: these films are damaged; they are made again"):
+        assert datasets["phantom"](**build) == first
+    assert not left.exists()
+    assert all(record.path.is_file() for record in first.records)
+    assert datasets["phantom"](**build) == first  # without a warning
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

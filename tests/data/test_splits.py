@@ -81,6 +81,20 @@ def test_validation_is_carved_from_training_and_testing_stays():
     found = splits.assign(dataset(images), val_share=0.25, test_share=0.5, seed=0)
     assert [len(found.split(s)) for s in ("train", "val", "test")] == [30, 10, 10]
     assert splits.leaks(found) == []
+    assert found.notes == ()  # nobody but a training wants to know
+    assert found.training_notes == (
+        "No validation images in the source: 10 training images were taken, by patient.",
+    )
+
+
+@pytest.mark.parametrize("split", ["train", None])
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_where_nothing_is_left_for_validation_that_is_said(images, split):
+    found = splits.assign(dataset(["one"] * images, split), val_share=0.2, test_share=0.2, seed=0)
+    assert len(found.split("val")) == 0
+    (told,) = found.training_notes
+    assert "Nothing is left for validation" in told
+    assert "1 patient" in told
 
 
 def test_a_set_for_testing_alone_stays_so():

@@ -111,6 +111,25 @@ def config_file_that_is_a_list(p):
     return ("train", p.tmp / "list.yaml", "--data", p.good)
 
 
+@case(r"none.yaml: the config is empty; .*base: wsrpn-demo")
+def config_file_that_is_empty(p):
+    (p.tmp / "none.yaml").write_text("# later\n")
+    return ("train", p.tmp / "none.yaml", "--data", p.good)
+
+
+@case(r"my.yaml: base: .*other.yaml', and a file cannot be a base. Known: ")
+def base_that_is_a_file(p):
+    (p.tmp / "other.yaml").write_text("base: cam\n")
+    (p.tmp / "my.yaml").write_text(f"base: {p.tmp / 'other.yaml'}\n")
+    return ("train", p.tmp / "my.yaml", "--data", p.good)
+
+
+@case(r"my.yaml: model wsrpn: unknown key 'region'. Did you mean 'regions'")
+def config_file_with_an_unknown_option_of_a_model(p):
+    (p.tmp / "my.yaml").write_text("base: wsrpn-demo\nmodel: {region: 3}\n")
+    return ("train", p.tmp / "my.yaml", "--data", p.good)
+
+
 @case(r"latin.yaml: .*UTF-8")
 def config_file_in_latin_1(p):
     (p.tmp / "latin.yaml").write_bytes("# für\n".encode("latin-1"))
@@ -517,7 +536,7 @@ def resume_with_other_data(p):
     )
 
 
-@case(r"cannot be a run folder")
+@case(r"file: is a file; a folder is expected")
 def run_folder_that_is_a_file(p):
     (p.tmp / "file").write_text("")
     return ("train", "wsrpn-demo", "--data", p.good, "--out", p.tmp / "file", *cli.sets())
@@ -591,11 +610,6 @@ def split_that_is_empty(p):
     return ("predict", p.run, "--data", folder, "--split", "test", "--out", p.tmp / "p.json")
 
 
-@case(r"--require sharpness>=1: no figure is called 'sharpness'")
-def requirement_on_an_unknown_figure(p):
-    return ("eval", p.run, "--out", p.tmp / "e", "--bootstrap", 0, "--require", "sharpness>=1")
-
-
 @case(r"--require ap@0.3=>1: write it as NAME>=NUMBER")
 def requirement_that_cannot_be_read(p):
     return ("eval", p.run, "--require", "ap@0.3=>1")
@@ -616,7 +630,7 @@ def unknown_format(p):
     return ("heatmap", p.run, "--format", "bmp", "--out", p.tmp / "h")
 
 
-@case(r"--device toaster: not usable here .*Try auto or cpu")
+@case(r"--device toaster: no such device; use cpu, cuda, cuda:N or auto\.$")
 def unknown_device(p):
     return (
         "predict",
@@ -678,6 +692,41 @@ def phantom_over_other_data(p):
 @case(r"size is 8, at least 32|size: .*32")
 def phantom_too_small(p):
     return ("data", "phantom", "cxr", "--out", p.tmp / "ph", "--size", 8, "--images", 1)
+
+
+@case(r"f.txt: is a file; a folder is expected")
+def folder_of_phantoms_that_is_a_file(p):
+    (p.tmp / "f.txt").write_text("x")
+    return ("data", "phantom", "cxr", "--out", p.tmp / "f.txt", "--images", 1)
+
+
+@case(r"f.txt: is a file; a folder is expected")
+def folder_of_a_conversion_that_is_a_file(p):
+    (p.tmp / "f.txt").write_text("x")
+    return ("data", "convert", p.good, "--out", p.tmp / "f.txt", "--copy")
+
+
+@case(r"^/proc/x.json: No such file or directory\.$")
+def predictions_where_nothing_can_be_written(p):
+    return ("predict", p.run, p.good / "images/000.png", "--out", "/proc/x.json")
+
+
+@case(r"Model wsrpn does not cut its boxes out of maps; leave --map-threshold out\.")
+def map_threshold_of_a_model_without_maps(p):
+    return ("calibrate", p.run, "--map-threshold", "auto")
+
+
+@case(r"no image-level answer.*CSV holds boxes only.*--out FILE.json")
+def calibration_of_a_table_of_boxes(p):
+    out = p.tmp / "x.csv"
+    cli.wsrpn("predict", p.run, "--data", p.good, "--out", out)
+    return ("calibrate", out, "--data", p.good, "--split", "all")
+
+
+@case(r"no image of split train has a known label.*column 'label' .* did you mean 'labels'")
+def column_of_labels_misspelt(p):
+    table = "image,label\n" + "".join(f"images/{n:03d}.png,left\n" for n in range(9))
+    return p.text(table)
 
 
 @case(r"wsrpn: No such command 'trian'. Did you mean 'train'")

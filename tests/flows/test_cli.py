@@ -20,6 +20,7 @@ import wsrpn
 from tests import cli, make
 from wsrpn import predict as predictor
 from wsrpn.data import splits
+from wsrpn_cli import tables
 from wsrpn_cli.app import app
 
 KEYS = {"command", "version", "metrics", "per_class", "files", "warnings"}
@@ -328,6 +329,25 @@ def test_a_requirement_that_is_not_met_exits_with_3_and_says_what_is(run):
     assert (run / "eval-test" / "report.json").is_file()
 
 
+def test_a_requirement_that_names_no_figure_does_not_cost_the_report(run):
+    wrong = cli.wsrpn("eval", run, *FEW, "--require", "foo>=1", "--json")
+    assert (wrong.exit_code, "no figure is called 'foo'" in wrong.stderr) == (2, True)
+    assert wrong.stderr.splitlines()[-1].startswith("--require foo>=1: no figure is called 'foo'")
+    report = json.loads((run / "eval-test" / "report.json").read_text())
+    assert report == json.loads(wrong.stdout)
+
+
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_images_of_the_runs_own_training_are_a_warning(run, split):
+    trained = [r["image"] for r in table(run / "splits.csv") if r["split"] == "train"]
+    found = document("eval", run, "--split", split, "--bootstrap", 0)
+    count = f"{len(trained)} of {found['provenance']['images']} images"
+    told = f"{count} were trained on by this run, so figures look better than they are."
+    assert told in found["warnings"]
+    unseen = document("eval", run, "--bootstrap", 0)["warnings"]
+    assert not any("were trained on" in text for text in unseen)
+
+
 def test_figures_by_a_column_of_the_data(tmp_path, data, trained):
     folder = shutil.copytree(data, tmp_path / "d")
     lines = (folder / "images.csv").read_text().splitlines()
@@ -336,6 +356,27 @@ def test_figures_by_a_column_of_the_data(tmp_path, data, trained):
     words = ("--data", folder, "--split", "all", "--by", "source", "--out", tmp_path / "e")
     found = document("eval", trained, *words, *FEW)
     assert set(found["per_group"]) == {"a", "b"}
+
+
+def test_names_of_groups_are_cut_at_80_columns_and_numbers_never(
+    tmp_path, data, trained, monkeypatch
+):
+    folder = shutil.copytree(data, tmp_path / "d")
+    lines = (folder / "images.csv").read_text().splitlines()
+    names = ("Fluorospot Compact FD [bold]", "Fluorospot Compact FE", "")
+    rows = [f"{line},{names[n // 3 % 3]}" for n, line in enumerate(lines[1:])]
+    (folder / "images.csv").write_text("\n".join([f"{lines[0]},device", *rows]) + "\n")
+    words = ("--data", folder, "--split", "all", "--by", "device", "--out", tmp_path / "e")
+    for columns in ("80", "50"):
+        monkeypatch.setenv("COLUMNS", columns)
+        result = done("eval", trained, *words, *FEW, "--json")
+        assert set(json.loads(result.stdout)["per_group"]) == {*names[:2], "(none)"}
+        below = result.stderr.split("group ")[1].splitlines()
+        assert below[0].split() == list(tables.FEW)
+        for row, end in zip(below[1:4], ("(none)", "old]", "FE"), strict=True):
+            assert re.search(r"(\S)( +(\d\.\d{3}|–)){7}$", row), row
+            assert re.split(r" {2,}", row)[0].strip().endswith(end), row
+            assert columns != "80" or len(row) <= 80
 
 
 @pytest.fixture
@@ -381,6 +422,16 @@ def test_predictions_of_predict_are_scored_like_the_run_itself(run, data, tmp_pa
     assert document("eval", tmp_path / "p.json", "--data", data, *FEW)["metrics"] == own
 
 
+def test_a_calibration_of_a_run_for_predictions_of_nobody_knows_whom_is_a_warning(
+    foreign, run, data, tmp_path
+):
+    words = ("eval", foreign["p.csv"], "--data", data, "--split", "all", "--images", "listed")
+    given = ("--calibration", run / "calibration.json", "--out", tmp_path / "e")
+    told = "Nothing says that the calibration belongs to these scores"
+    assert any(told in w for w in document(*words, *given, *FEW)["warnings"])
+    assert not any(told in w for w in document("eval", run, *FEW)["warnings"])
+
+
 # --- heatmap and predict
 
 
@@ -391,6 +442,16 @@ def test_heatmap_draws_data_beside_their_truth(run, tmp_path):
     for path in (*pictures, found["files"]["contact_sheet"]):
         with Image.open(path) as picture:
             assert min(picture.size) > 100
+
+
+def test_heatmap_says_by_which_thresholds_an_uncalibrated_run_is_drawn(run, tmp_path):
+    words = ("heatmap", run, "--out", tmp_path / "h", "--limit", 1)
+    said = done(*words).stderr
+    assert "not calibrated" not in said
+    assert "1 picture and a contact sheet" in said
+    (run / "calibration.json").unlink()
+    said = done(*words).stderr
+    assert "not calibrated: thresholds are 0.5 (`wsrpn calibrate` fits them)" in said
 
 
 def test_heatmap_draws_files_of_anyone(run, tmp_path, data):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -308,18 +309,138 @@ def test_runs_that_were_split_in_another_way_are_refused(many, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_images_of_one_name_in_two_data_sets_are_not_taken_for_the_same(many, data, tmp_path):
+@pytest.fixture
+def copied(many, data, tmp_path):
+    """A copy of the data, and a run that says it was trained on it."""
     folder = shutil.copytree(data, tmp_path / "data")
+    other = shutil.copytree(many / "b", tmp_path / "other")
+    changed(other, source=str(folder))
+    return folder, other
+
+
+def changed(run, **values):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"] |= values
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_images_of_one_name_in_two_data_sets_are_not_taken_for_the_same(many, copied, tmp_path):
+    folder, other = copied
     text = (folder / "boxes.csv").read_text().splitlines()
     moved = [f"{line.rpartition(',')[0]},3.5" for line in text[1:]]
     (folder / "boxes.csv").write_text("\n".join([text[0], *moved]) + "\n")
+    words = ("compare", many / "a-0", other, *FEW, "--out", tmp_path / "c")
+    for more in ((), ("--images", "listed")):
+        found = cli.wsrpn(*words, *more)
+        assert found.exit_code == 2
+        assert "which have other boxes of 'images/" in found.stderr
+
+
+def relabelled(folder, label):
+    """Every image has this label; boxes stay."""
+    lines = (folder / "images.csv").read_text().splitlines()
+    rows = [f"{line.rpartition(',')[0]},{label}" for line in lines[1:]]
+    (folder / "images.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+
+
+def test_the_same_images_with_other_labels_are_not_the_same_truth(many, copied, data, tmp_path):
+    folder, other = copied
+    relabelled(folder, "left|right")
+    words = ("compare", many / "a-0", other, *FEW, "--out", tmp_path / "c")
+    found = cli.wsrpn(*words)
+    assert found.exit_code == 2
+    sentence = rf"a-0 and other were trained on {data} and {folder}, which have other labels of 'im"
+    assert re.search(sentence, found.stderr)
+    assert not (tmp_path / "c").exists()
+    told = document(*words[1:], "--data", data)["warnings"]  # the way out
+    assert f"other was trained on {folder}; scored on {data}." in told
+
+
+def test_one_source_read_in_two_ways_is_a_note(many, tmp_path):
     other = shutil.copytree(many / "b", tmp_path / "other")
-    config = yaml.safe_load((other / "config.yaml").read_text())
-    config["data"]["source"] = str(folder)
-    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    changed(other, rename={"left": ["right"], "right": ["left"]})
+    found = document(many / "a-0", other, *FEW, "--out", tmp_path / "c")
+    (note,) = (text for text in found["warnings"] if "in other ways" in text)
+    assert re.match(
+        r"a-0 and other read the labels of .* in other ways \('images/\d+\.png'\)", note
+    )
+    assert note.endswith("scored by what a-0 reads.")
+
+
+def test_a_run_on_other_pictures_with_the_same_truth_is_said(many, copied, data, tmp_path):
+    folder, other = copied
+    said = cli.wsrpn("compare", many / "a-0", other, *FEW, "--out", tmp_path / "c", "--json")
+    note = f"other was trained on {folder} and answers for its pictures; scored on {data}."
+    assert note in json.loads(said.stdout)["warnings"]
+    assert f"note: {note}" in said.stderr
+    plain = document(many / "a-0", many / "b", *FEW, "--out", tmp_path / "c")["warnings"]
+    assert not any("was trained on" in text for text in plain)
+
+
+def test_other_images_of_other_data_are_refused_by_the_names_of_the_data(
+    many, copied, data, tmp_path
+):
+    folder, other = copied
+    lines = (
+        (other / "splits.csv").read_text().replace(",train", ",spare").replace(",test", ",train")
+    )
+    (other / "splits.csv").write_text(lines.replace(",spare", ",test"))
     found = cli.wsrpn("compare", many / "a-0", other, *FEW, "--out", tmp_path / "c")
     assert found.exit_code == 2
-    assert "which have other boxes of 'images/" in found.stderr
+    assert f"a-0 and other were trained on {data} and {folder}, which have" in found.stderr
+    assert "different test images" in found.stderr
+    assert "in common" not in found.stderr
+
+
+def test_images_of_the_training_are_said_in_a_comparison(many, tmp_path):
+    words = (many / "a-0", many / "b", *FEW, "--out", tmp_path / "c")
+    told = document(*words, "--split", "train")["warnings"]
+    assert sum("were trained on" in text for text in told) == 1
+    assert not any("were trained on" in text for text in document(*words)["warnings"])
+
+
+def test_figures_that_the_picture_has_no_room_for_are_named(many, made, tmp_path):
+    methods, dataset = made
+    found = compare(methods, dataset, figures=("all",), bootstrap=0)
+    (sentence,) = paper.left_out(found)
+    known = [f for f in found.figures if any(m.figures[f].value is not None for m in found.methods)]
+    gone = known[paper.MOST :]
+    assert gone
+    assert sentence.endswith(f": {', '.join(gone)}.")
+    assert "--metric" in sentence
+    drawing = paper.forest(found)
+    assert len(drawing.axes) == 2 * paper.MOST
+    written = " ".join(" ".join(t.get_text().split()) for t in drawing.texts)
+    assert sentence in written
+    lowest = min(axes.get_position().y0 for axes in drawing.axes) * drawing.get_size_inches()[1]
+    footer = [t for t in drawing.texts if "--metric" in t.get_text()][0]
+    lines = footer.get_text().count("\n") + 1
+    assert lowest > 0.3 + 0.13 * lines  # inches; tick labels lie between
+    assert paper.left_out(compare(methods, dataset, figures=("auroc",), bootstrap=0)) == []
+    words = (many / "a-0", many / "b", "--bootstrap", 0, "--metric", "all", "--out", tmp_path / "c")
+    assert any(
+        "--metric" in text and "compare.csv" in text for text in document(*words)["warnings"]
+    )
+    assert "--metric" in (tmp_path / "c" / "compare.md").read_text()
+
+
+def test_axes_of_one_value_have_one_tick(made):
+    methods, dataset = made
+    twin = {"a": methods["good"], "b": methods["good"]}
+    drawing = paper.forest(compare(twin, dataset, figures=("auroc",), bootstrap=0))
+    assert [t.get_text() for t in drawing.axes[1].get_xticklabels()] == ["0"]
+    one = {"a": methods["one"], "b": [dataclasses.replace(methods["one"][0], name="again")]}
+    drawing = paper.forest(compare(one, dataset, figures=("auroc",), bootstrap=0))
+    (label,) = drawing.axes[0].get_xticklabels()
+    value = evaluate.evaluate(methods["one"][0].predictions, dataset, bootstrap=0).metrics["auroc"]
+    assert float(label.get_text()) == pytest.approx(value.value, abs=1e-3)
+
+
+def test_a_requirement_that_names_no_figure_does_not_cost_the_report(many, tmp_path):
+    words = ("compare", many / "a-0", many / "b", *FEW, "--out", tmp_path / "c", "--json")
+    wrong = cli.wsrpn(*words, "--require", "foo>=1")
+    assert (wrong.exit_code, "no figure is called 'foo'" in wrong.stderr) == (2, True)
+    assert json.loads((tmp_path / "c" / "compare.json").read_text()) == json.loads(wrong.stdout)
 
 
 NAMES = {
@@ -341,7 +462,7 @@ def test_runs_are_called_by_as_much_of_their_path_as_tells_them_apart(tmp_path):
 
 
 MISTAKES = {
-    "one run": (("{m}/a-0",), "compare: one method only (a-0, 1 runs); name more runs."),
+    "one run": (("{m}/a-0",), "compare: one method only (a-0, 1 run); name more runs."),
     "seeds only": (("{m}/a-0", "{m}/a-1"), "one method only (a, 2 runs); name more runs, or --sep"),
     "twice": (("{m}/a-0", "{m}/a-0"), "a-0: stands twice among the runs."),
     "twice, named": (("x={m}/a-0", "y={m}/a-0"), "a-0: stands twice among the runs."),
@@ -351,6 +472,7 @@ MISTAKES = {
     "bad name": (("a/b={m}/b", "{m}/a-0"), "'a/b' is no name of a method"),
     "no run": (("{m}", "{m}/b"), "not a run folder"),
     "metric": (("{m}/a-0", "{m}/b", "--metric", "ap"), "no figure is called 'ap'."),
+    "no metric": (("{m}/a-0", "{m}/b", "--metric", ""), "--metric '': no figure is named"),
     "baseline": (("{m}/a-0", "{m}/b", "--baseline", "c"), "no method is called 'c'."),
     "over": (("{m}/a-0", "{m}/b", "--over", "seeds"), "--over seeds: no such choice."),
     "images": (("{m}/a-0", "{m}/b", "--images", "some"), "--images some: no such choice."),

@@ -165,5 +165,5 @@ def test_what_is_no_run_folder_is_refused_in_a_sentence(trained, tmp_path):
 
 
 def test_a_device_that_is_not_there_is_refused(trained):
-    with pytest.raises(InputError, match="--device abacus: not usable here"):
+    with pytest.raises(InputError, match="--device abacus: no such device; use cpu"):
         predict.open_run(trained[0], device="abacus")

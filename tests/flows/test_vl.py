@@ -144,3 +144,25 @@ def test_text_at_inference_is_not_the_report(source, late, tmp_path):
         assert np.array_equal(a.image_logits, b.image_logits)
         assert np.array_equal(a.scores, b.scores)
         assert np.array_equal(a.xyxy_px, b.xyxy_px)
+
+
+def test_phases_that_are_never_reached_are_a_note_until_a_resume_reaches_them(source, tmp_path):
+    out = tmp_path / "run"
+    words = ("--data", source, "--out", out, *cli.sets(*SMALL, "train.monitor=last"))
+    told = "phases 2… begin at epoch 2 and are never reached with train.epochs=1: contrastive, "
+    short = cli.wsrpn("train", "wsrpn-vl-demo", *words, "--epochs", 1)
+    assert f"note: {told}" in short.stderr
+    notes = json.loads((out / "run.json").read_text())["data"]["notes"]
+    assert any(told in note for note in notes)
+    longer = cli.wsrpn("train", "wsrpn-vl-demo", *words, "--epochs", 3, "--resume")
+    assert longer.exit_code == 0, longer.stderr
+    assert "never reached" not in longer.stderr + (out / "run.json").read_text()
+
+
+def test_a_table_of_boxes_is_said_to_lack_the_image_scores(source, late, tmp_path):
+    told = "CSV holds boxes only; write .json to keep image scores"
+    for name in ("p.csv", "p.json"):
+        made = cli.wsrpn("predict", late, "--data", source, "--out", tmp_path / name, "--json")
+        assert made.exit_code == 0, made.stderr
+        assert (told in made.stderr) == (name == "p.csv")
+        assert (told in made.stdout) == (name == "p.csv")

@@ -222,9 +222,7 @@ def test_evaluating_the_images_of_the_fit_is_said_by_name():
     predictions, dataset = sure_world(images=20)
     fitted = calibrate(predictions, dataset.where(lambda r: r.id == "i3.png"), bootstrap=0)
     report = evaluate(predictions, dataset, calibration=fitted, bootstrap=0)
-    assert any(
-        "1 evaluated images were used to fit" in w and "i3.png" in w for w in report.warnings
-    )
+    assert any("1 evaluated image was used to fit" in w and "i3.png" in w for w in report.warnings)
 
 
 def test_the_reliability_plot_is_a_picture(tmp_path):

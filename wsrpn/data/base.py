@@ -1,6 +1,7 @@
 """From what the user calls DATA to a `Dataset`: find the reader, pick classes, give splits."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -17,11 +18,13 @@ Reader = Callable[..., Dataset]
 Views = Literal["frontal", "lateral", "all"]
 
 # A reader registers `marker`, a glob or several: a folder in which one of them finds something is
-# its data set.
+# its data set. `lies_in`, a function of the folder, is asked before it is taken for bare pictures.
 datasets: Registry[Reader] = Registry("data set")
 
 # Fields of `DataConfig` that a reader may take as options, and what it lacks where it does not.
 POLICIES = {"uncertain": "uncertain labels", "blank": "blank labels", "views": "other views"}
+
+DEPTH, BREADTH = 4, 200  # of the look below: physionet.org/files/NAME/VERSION is what wget leaves
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".mha", ".img",
@@ -44,7 +47,7 @@ def load(config: DataConfig) -> Dataset:
     wanted = {key: getattr(config, key) for key in POLICIES}
     argument, options = _options(name, argument, taken.keys() - POLICIES.keys())
     options |= {key: value for key, value in wanted.items() if key in taken}
-    dataset = datasets.build(name, options, root=Path(argument))
+    dataset = _read(name, Path(argument), options)
     dataset = dataclasses.replace(dataset, name=config.source)
     if not dataset.records:
         raise InputError(f"{config.source}: no images in it.{_said(dataset.notes)}")
@@ -55,6 +58,39 @@ def load(config: DataConfig) -> Dataset:
     return splits.assign(
         dataset, val_share=config.val_share, test_share=config.test_share, seed=config.split_seed
     )
+
+
+def _read(name: str, root: Path, options: Mapping[str, Any]) -> Dataset:
+    """What a reader finds; who named a folder above its data is told where they lie."""
+    if _markers(name) and not root.exists():
+        raise InputError(f"{name}:{root}: no such file or folder.")
+    try:
+        return datasets.build(name, options, root=root)
+    except InputError as error:
+        below = None if not root.is_dir() or _is_marked(name, root) else _below(name, root)
+        if below is None:
+            raise
+        raise InputError(f"{error} Did you mean {name}:{below}?") from None
+
+
+def _below(name: str, root: Path) -> Path | None:
+    """The nearest folder below with the data set of a reader, as far as a short look shows."""
+    level = [root]
+    for _ in range(DEPTH):
+        level = [path for folder in level for path in _folders(folder)][:BREADTH]
+        found = next((folder for folder in level if _is_marked(name, folder)), None)
+        if found:
+            return found
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(e.path for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError:
+        return []
+    return [Path(path) for path in found]
 
 
 def _options(name: str, argument: str, known: Set[str]) -> tuple[str, dict[str, Any]]:
@@ -142,7 +178,7 @@ def recognise(source: str) -> tuple[str, str]:
 
 def _recognise_folder(folder: Path) -> str:
     known = {name: _markers(name) for name in datasets if _markers(name)}
-    found = [name for name, globs in known.items() if any(_finds(folder, glob) for glob in globs)]
+    found = [name for name in known if _is_marked(name, folder)]
     if "manifest" in found:  # somebody wrote it to say what is to be read
         return "manifest"
     if len(found) > 1:
@@ -150,6 +186,9 @@ def _recognise_folder(folder: Path) -> str:
         raise InputError(f"{folder}: files of several data sets lie here; write {ways}.")
     if found:
         return found[0]
+    for name in datasets:
+        if datasets.facts(name).get("lies_in", lambda _: False)(folder):
+            return name
     if images_in(folder):
         return "folder"
     names = sorted(known, key=lambda name: (name != "manifest", name))
@@ -165,8 +204,8 @@ def _markers(name: str) -> tuple[str, ...]:
     return (marker,) if isinstance(marker, str) else tuple(marker)
 
 
-def _finds(folder: Path, glob: str) -> bool:
-    return next(folder.glob(glob), None) is not None
+def _is_marked(name: str, folder: Path) -> bool:
+    return any(next(folder.glob(glob), None) is not None for glob in _markers(name))
 
 
 def pick(dataset: Dataset, classes: Sequence[str]) -> Dataset:

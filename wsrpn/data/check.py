@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wsrpn.data import images, splits
+from wsrpn.data import images, labels, splits
 from wsrpn.data.images import ImageReadError
 from wsrpn.types import SPLITS, Dataset, Record
 
@@ -58,6 +58,8 @@ def check(
     masks = {i: look.mask for i, look in looks.items() if look.mask}
     twins = duplicates(dataset, looks)
     boxes = box_findings(dataset, looks)
+    odd = labels.doubts(dataset.classes)
+    odd += [told for told in labels.commas(dataset.classes) if told in dataset.notes]
     found = {
         "name": dataset.name,
         "images": len(dataset),
@@ -80,10 +82,11 @@ def check(
         "duplicates": twins["same split"],
         "duplicates_across_splits": twins["across splits"],
         "patient_leaks": splits.leaks(dataset),
-        "notes": list(dataset.notes),
+        # What is a warning below is not said twice.
+        "notes": [n for n in (*dataset.notes, *dataset.training_notes) if n not in odd],
     }
     problems, warnings = _findings(found, boxes)
-    return {**found, "problems": problems, "warnings": warnings}
+    return {**found, "problems": problems, "warnings": [*warnings, *odd]}
 
 
 def _looks(
@@ -243,6 +246,8 @@ def _findings(found: dict[str, Any], boxes: dict[str, list[str]]) -> tuple[list[
 
 def _lacking(found: dict[str, Any]) -> list[str]:
     """Classes of which nothing can be learned, or nothing measured in a split."""
+    if not found["classes"]:
+        return ["there is no class: nothing can be learned or measured here."]
     lacking: dict[str, list[str]] = defaultdict(list)
     for name, counts in found["classes"].items():
         kinds = [kind for kind in ("present", "absent") if not counts[kind]]

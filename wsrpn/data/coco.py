@@ -5,6 +5,7 @@ COCO has no word for stands under the key `wsrpn` of an image, which other progr
 `labels` and `unknown` (names; `*` for all), `boxes_known`, `text`, `mask`, `drr` and `extra`.
 """
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,14 +19,23 @@ from wsrpn.data.manifest import refuse_soft_labels, relative
 from wsrpn.errors import InputError
 from wsrpn.types import Box, Dataset, Record
 
+MARKER = "annotations.json"
+_LISTS = ("images", "annotations", "categories")
 
-@datasets.register("coco")
+
+def lies_in(folder: Path) -> bool:
+    """Whether a folder has COCO annotations under another name at its top."""
+    return bool(_annotations(folder))
+
+
+@datasets.register("coco", marker=MARKER, lies_in=lies_in)
 def coco(*, root: Path) -> Dataset:
     """Read COCO annotations.
 
     Args:
-        root: the JSON. `file_name` is relative to its folder, or to `images` in it. The keys
-            `patient` and `split` of an image are used where they are there.
+        root: the JSON, or a folder with `annotations.json` or one such file of another name.
+            `file_name` is relative to its folder, or to `images` in it. The keys `patient` and
+            `split` of an image are used where they are there.
 
     Returns:
         Classes in the order of the categories. Crowd boxes are left out and counted in the notes.
@@ -35,6 +45,7 @@ def coco(*, root: Path) -> Dataset:
     Raises:
         InputError: with the path inside the JSON, for every fault.
     """
+    root = _file(root) if root.is_dir() else root
     tree = files.read_json(root, what="COCO annotations")
     if not isinstance(tree, dict):
         raise InputError(
@@ -57,6 +68,37 @@ def coco(*, root: Path) -> Dataset:
         raise InputError(f"{root}: images: file_name '{twice[0]}' stands twice.")
     notes = (f"{crowd} crowd boxes left out.",) if crowd else ()
     return Dataset(str(root), tuple(classes), records, notes, tuple(categories))
+
+
+def _file(folder: Path) -> Path:
+    if (folder / MARKER).is_file():
+        return folder / MARKER
+    found = _annotations(folder)
+    if not found:
+        raise InputError(f"{folder}: no COCO annotations ({MARKER}) are in this folder.")
+    if len(found) > 1:
+        ways = " or ".join(f"coco:{path}" for path in found)
+        raise InputError(f"{folder}: several COCO annotations lie here; write {ways}.")
+    return found[0]
+
+
+def _annotations(folder: Path) -> list[Path]:
+    """JSON files of COCO's layout in a folder, but no predictions."""
+    return [path for path in sorted(folder.glob("[!.]*.json")) if _is_truth(path)]
+
+
+def _is_truth(path: Path) -> bool:
+    try:
+        data = path.read_bytes()
+        # Most files need not be parsed to know that they are none.
+        tree = json.loads(data) if all(f'"{key}"'.encode() in data for key in _LISTS) else None
+    except (OSError, ValueError):
+        return False
+    if not isinstance(tree, dict) or not all(isinstance(tree.get(key), list) for key in _LISTS):
+        return False
+    return not any("score" in entry for entry in tree["annotations"][:1]) and (
+        "format" not in (tree.get("info") or {})
+    )
 
 
 def _by_id(tree: Mapping[str, Any], key: str, path: Path) -> dict[Any, Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from wsrpn import files
 from wsrpn.data import coco, images, manifest
 from wsrpn.data.images import ImageReadError
 from wsrpn.errors import InputError
@@ -67,6 +68,7 @@ def convert(
         InputError: something is in the way, a file is missing or cannot be placed, or the format
             cannot say what the data say.
     """
+    files.refuse_file(out)
     target = out / NAMES[to]
     if target.exists():
         raise InputError(f"{target}: exists already; choose another --out.")

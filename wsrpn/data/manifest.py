@@ -69,9 +69,9 @@ def manifest(*, root: Path, uncertain: policies.Uncertain = "unknown") -> Datase
             )
         seen[row["image"]] = row.line
         records.append(_record(row, where, path.parent, classes, boxes, named, uncertain))
-    return Dataset(
-        str(root), classes, tuple(records), (*notes, *_notes(table, records, boxes, boxed - named))
-    )
+    notes += _notes(table, records, boxes, boxed - named)
+    notes += policies.doubts(classes) + (policies.commas(classes) if declared is None else [])
+    return Dataset(str(root), classes, tuple(records), tuple(notes))
 
 
 def boxes_path(path: Path) -> Path:
@@ -238,7 +238,7 @@ def _notes(
     boxes: Mapping[str, object] | None,
     unlabelled: Set[str],
 ) -> list[str]:
-    notes = []
+    notes = _misspelt(table.columns)
     if "labels" not in table:
         notes.append(f"{table.path.name} has no column 'labels': all labels are unknown.")
     elif unlabelled:
@@ -253,6 +253,21 @@ def _notes(
             f"{missing} images have a finding (or may) but no box: no box figures of them."
         )
     return notes
+
+
+def _misspelt(columns: Sequence[str]) -> list[str]:
+    """Notes on columns whose names are near one that the table lacks."""
+    lacking = [name for name in COLUMNS if name not in columns]
+    near = {
+        name: get_close_matches(name.lower(), lacking, n=1, cutoff=0.8)
+        for name in columns
+        if name not in COLUMNS
+    }
+    return [
+        f"column '{name}' has no meaning here: did you mean '{found[0]}'?"
+        for name, found in near.items()
+        if found
+    ]
 
 
 def write(dataset: Dataset, path: Path) -> None:

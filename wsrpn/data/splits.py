@@ -23,7 +23,7 @@ def assign(dataset: Dataset, *, val_share: float, test_share: float, seed: int) 
     """Give every image a split; those that the source gives are kept.
 
     Images without one join the split of their patient where it has one. A source that has training
-    images but none for validation gets them from its training patients.
+    images but none for validation gets them from its training patients, which is a training note.
 
     Args:
         dataset: any.
@@ -41,7 +41,7 @@ def assign(dataset: Dataset, *, val_share: float, test_share: float, seed: int) 
     given = {record.patient: record.split for record in dataset.records if record.split}
     if not given:
         drawn = draw(_images_of(dataset.records), {"test": test_share, "val": val_share}, seed)
-        return _with(dataset, drawn, ())
+        return _told_of_val(_with(dataset, drawn, ()), val_share)
     notes = []
     late = [record for record in dataset.records if record.split is None]
     drawn = {p: given[p] for p in {record.patient for record in late} if p in given}
@@ -65,7 +65,20 @@ def _carve_val(dataset: Dataset, share: float, seed: int) -> Dataset:
     )
     count = sum(record.split == "val" for record in records)
     note = f"No validation images in the source: {count} training images were taken, by patient."
-    return dataclasses.replace(dataset, records=records, notes=(*dataset.notes, note))
+    carved = dataclasses.replace(dataset, records=records)
+    if count:
+        return dataclasses.replace(carved, training_notes=(*dataset.training_notes, note))
+    return _told_of_val(carved, share)
+
+
+def _told_of_val(dataset: Dataset, share: float) -> Dataset:
+    """The data set with a note where it was to have validation images and has none."""
+    present = {record.split for record in dataset.records}
+    if share == 0 or "train" not in present or "val" in present:
+        return dataset
+    # Two patients would have been divided.
+    note = "Nothing is left for validation: all training images are of 1 patient."
+    return dataclasses.replace(dataset, training_notes=(*dataset.training_notes, note))
 
 
 def _images_of(records: Sequence[Record]) -> Counter[str]:

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterator
 
 import numpy as np
 
 from wsrpn.comparison import Comparison
+from wsrpn.errors import counted
 from wsrpn.report import marks
 from wsrpn.report.draw import LINES
 from wsrpn.report.marks import Axes, Drawing
@@ -16,8 +18,10 @@ COLUMNS = (
     "figure", "class", "method", "runs", "value", "low", "high", "lowest_run", "highest_run",
     "baseline", "difference", "difference_low", "difference_high", "difference_covers",
 )  # fmt: skip
+SAME = 1e-6  # values nearer than that are one
 MOST = 12  # figures in one picture; the tables have all of them
 _ROW, _HEAD = 0.23, 0.34  # inches: of a method, above the methods of a figure
+_LINE = 0.13  # inches: of the footer
 
 
 def number(figure: Figure | None, *, sign: bool = False) -> str:
@@ -45,6 +49,13 @@ def spread(found: tuple[float, float] | None) -> str:
     return "" if found is None else f"{found[0]:.3f}…{found[1]:.3f}"
 
 
+def extent(comparison: Comparison) -> str:
+    """How many images, patients and boxes."""
+    known = comparison.provenance
+    images, boxes = counted(known["images"], "image"), counted(known["boxes"], "box")
+    return f"{images} of {counted(known['patients'], 'patient')}, {boxes}"
+
+
 def lines(comparison: Comparison) -> Iterator[tuple[str, str, str, str, str, bool]]:
     """A table's lines: figure, method, value, runs, difference, whether that leaves out 0."""
     for figure in comparison.figures:
@@ -67,8 +78,7 @@ def markdown(comparison: Comparison) -> str:
     text = [
         f"# {', '.join(method.name for method in comparison.methods)}",
         "",
-        f"{known['data']}: {known['images']} images of {known['patients']} patients, "
-        f"{known['boxes']} boxes; classes {', '.join(comparison.classes)}. "
+        f"{known['data']}: {extent(comparison)}; classes {', '.join(comparison.classes)}. "
         f"{known['bootstrap']} replicates.",
         "",
         f"| figure | method | value (95 %) | runs | − {base} (95 %) |",
@@ -119,25 +129,45 @@ def _plain(figure: Figure) -> tuple[float | None, float | None, float | None]:
     return (figure.value, figure.low, figure.high)
 
 
+def _defined(comparison: Comparison) -> list[str]:
+    """Figures that some method has."""
+    return [
+        figure
+        for figure in comparison.figures
+        if any(method.figures[figure].value is not None for method in comparison.methods)
+    ]
+
+
+def left_out(comparison: Comparison) -> list[str]:
+    """A sentence if `forest` has no room for all figures, else nothing."""
+    rest = _defined(comparison)[MOST:]
+    if not rest:
+        return []
+    return [
+        f"The picture has room for {MOST} figures; {len(rest)} more are in compare.md and "
+        f"compare.csv, and --metric NAME,… chooses those of the picture: {', '.join(rest)}."
+    ]
+
+
 def forest(comparison: Comparison) -> Drawing:
     """Values at the left, paired differences to the baseline at the right, figure by figure.
 
     Lines are 95 % intervals, small circles single runs. A difference whose interval leaves out 0 is
-    filled. At most `MOST` figures are drawn; figures that nobody has are left out.
+    filled. At most `MOST` figures are drawn, and the footer names the others; figures that nobody
+    has are left out.
     """
-    drawn = [
-        f for f in comparison.figures
-        if any(method.figures[f].value is not None for method in comparison.methods)
-    ][:MOST]  # fmt: skip
+    drawn = _defined(comparison)[:MOST]
     count = len(comparison.methods)
     longest = max(len(method.name) for method in comparison.methods)
     left, width = 0.35 + 0.075 * min(longest, 40), 8.6
     block = _HEAD + _ROW * count + 0.2
-    height = 0.62 + block * max(len(drawn), 1) + 0.3
+    foot = [part for text in left_out(comparison) for part in textwrap.wrap(text, 145)]
+    height = 0.62 + block * max(len(drawn), 1) + 0.3 + _LINE * len(foot)
     figure = marks.new(width, height)
+    figure.text(0.1 / width, 0.06 / height, "\n".join(foot), fontsize=7, color="0.35", va="bottom")
     half = (width - left - 0.55) / 2
     known = comparison.provenance
-    words = f"{known['data']}: {known['images']} images, {known['patients']} patients"
+    words = f"{known['data']}: {extent(comparison)}"
     figure.text(0.1 / width, 1 - 0.2 / height, marks._cut(words, 105), fontsize=9, va="center")
     base = known["baseline"]
     over = sorted({d.covers for d in comparison.differences})
@@ -185,6 +215,8 @@ def _differences(axes: Axes, comparison: Comparison, name: str) -> None:
             _interval(axes, gap.figures[name], place, colour, filled=gap.clear(name))
     _dress(axes, comparison)
     axes.set_yticks([])
+    if len(axes.get_xticks()) == 1:  # all differences are 0 or undefined
+        return
     reach = max(map(abs, axes.get_xlim()))
     axes.set_xlim(-reach, reach)
 
@@ -207,6 +239,16 @@ def _dress(axes: Axes, comparison: Comparison) -> None:
     axes.grid(axis="x", alpha=0.25, lw=0.5)
     axes.tick_params(axis="x", labelsize=7, length=2, pad=1)
     axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=6)
+    places = [float(x) for line in axes.get_lines() for x in line.get_xdata()]
+    if places and max(places) - min(places) < SAME:
+        _one_tick(axes, places[0])
+    else:
+        axes.locator_params(axis="x", nbins=6)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _one_tick(axes: Axes, value: float) -> None:
+    """An axis on which all is at one value; ticks beside it would be of no figure."""
+    axes.set_xlim(value - 1, value + 1)
+    axes.set_xticks([value], labels=[f"{value:.3g}"])

@@ -37,6 +37,7 @@ def claimed(out: Path, here: World) -> Iterator[None]:
     if not here.main:
         yield
         return
+    files.refuse_file(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock")
@@ -70,6 +71,12 @@ def begin(out: Path, config: RunConfig, facts: Mapping[str, Any]) -> None:
 def write_config(out: Path, config: RunConfig) -> None:
     """Write `config.yaml`."""
     files.write(out / "config.yaml", configs.dump(config).encode())
+
+
+def write_notes(out: Path, notes: Sequence[str]) -> None:
+    """Write the notes of a resumed run into `run.json`: a longer one may reach its later phases."""
+    facts = files.read_json(out / "run.json", what="the facts of a run")
+    files.write_json(out / "run.json", {**facts, "data": {**facts["data"], "notes": list(notes)}})
 
 
 def environment(here: World) -> dict[str, Any]:

@@ -31,6 +31,22 @@ def weights_at(phases: Sequence[Phase], epoch: float) -> dict[str, float]:
     return {}
 
 
+def unreached(phases: Sequence[Phase], epochs: int) -> list[str]:
+    """A sentence if later phases begin when the training has ended, with losses of theirs alone."""
+    starts = [0.0, *(phase.until or 0.0 for phase in phases[:-1])]
+    first = next((n for n, start in enumerate(starts) if start >= epochs), None)
+    if first is None:
+        return []
+    used = {n for phase in phases[:first] for n, weight in phase.weights.items() if weight}
+    lost = dict.fromkeys(n for p in phases[first:] for n, w in p.weights.items() if w)
+    names = [name for name in lost if name not in used]
+    told = f": {', '.join(names)} {'is' if len(names) == 1 else 'are'} not used" if names else ""
+    return [
+        f"phases {first + 1}… begin at epoch {starts[first]:g} and are never reached with "
+        f"train.epochs={epochs}{told}."
+    ]
+
+
 def _ramped(before: Phase, phase: Phase, elapsed: float) -> dict[str, float]:
     if phase.ramp <= 0 or elapsed >= phase.ramp:
         return dict(phase.weights)

@@ -23,7 +23,7 @@ from wsrpn.errors import Diverged, InputError
 from wsrpn.losses import losses, weightings
 from wsrpn.models.base import backbones_of, check_gives, describe
 from wsrpn.models.memory import Memory
-from wsrpn.train import folder, signals, texts
+from wsrpn.train import folder, phases, signals, texts
 from wsrpn.train.distributed import World, world
 from wsrpn.train.feed import feed
 from wsrpn.train.loop import Progress, State, learn
@@ -103,7 +103,8 @@ def usable(dataset: Dataset, config: RunConfig) -> tuple[Dataset, list[str]]:
     train = dataset.split("train")
     known = {r.id for r in train.records if any(label == label for label in r.labels)}
     if not known:
-        raise InputError(f"{dataset.name}: no image of split train has a known label.")
+        notes = "".join(f" {note}" for note in dataset.notes)
+        raise InputError(f"{dataset.name}: no image of split train has a known label.{notes}")
     known |= texts.captioned(config, train.where(lambda r: r.id not in known))
     chosen = train.where(lambda r: r.id in known)
     left = len(train) - len(chosen)
@@ -117,9 +118,9 @@ class Run:
     def __init__(self, config: RunConfig, dataset: Dataset, out: Path, here: World) -> None:
         self.config, self.dataset, self.out, self.world = config, dataset, out, here
         self.checkpoints = out / "checkpoints"
-        self._refuse_unmonitored()
         cache = out / "cache"
         train, self.left_out = usable(dataset, config)
+        self._refuse_unmonitored()
         val = dataset.split("val")
         self.texts = texts.prepare(config, train, val, device=str(here.device))
         self.feed = feed(train, config, here, training=True, cache=cache, texts=self.texts)
@@ -163,6 +164,7 @@ class Run:
                 f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class "
                 "with positive and negative images in split val; change data.val_share, or "
                 "set train.monitor=last."
+                + "".join(f" {note}" for note in self.dataset.training_notes)
             )
 
     def begin(self) -> None:
@@ -194,6 +196,8 @@ class Run:
                 "val": len(self.val_feed.dataset),
                 "notes": [
                     *self.dataset.notes,
+                    *self.dataset.training_notes,
+                    *phases.unreached(self.config.phases, self.config.train.epochs),
                     *self.left_out,
                     *texts.notes(self.config, self.texts),
                 ],
@@ -217,6 +221,7 @@ class Run:
         self._refuse_other_data()
         if self.world.main:
             folder.write_config(self.out, self.config)  # longer, or its data under another path
+            folder.write_notes(self.out, self.facts()["data"]["notes"])
         if not checkpoint.candidates(self.checkpoints, "last"):
             return  # killed before the first checkpoint: the start is the state to go on from
         saved = checkpoint.load(self.checkpoints, "last")

@@ -2,9 +2,14 @@
 
 import hashlib
 import json
+import os
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
+
+from filelock import FileLock
 
 from wsrpn import files
 from wsrpn.data.base import datasets
@@ -14,6 +19,8 @@ from wsrpn.registry import checked, signature_schema
 from wsrpn.types import Dataset
 
 KINDS = ("cxr",)
+TABLES = ("images.csv", "boxes.csv", "classes.csv")
+SUMS = "sha256.json"  # of the tables, in a folder of the cache
 
 
 @datasets.register("phantom")
@@ -26,12 +33,46 @@ def phantom(*, root: Path) -> Dataset:
 
     Raises:
         InputError: an unknown kind, or an option that is unknown or out of range.
+
+    Films in the cache whose tables are damaged cost a warning and are made again.
     """
     options = parse(str(root))
     folder = files.user_cache() / f"cxr-{fingerprint(options)}"
-    if (folder / "images.csv").is_file():
-        return cxr.read(folder)
-    return cxr.write(folder, **options)
+    return _whole(folder) or _made(folder, options)
+
+
+def _whole(folder: Path) -> Dataset | None:
+    """The films of a folder, or None where its tables are not those written or a film is gone."""
+    try:
+        known = json.loads((folder / SUMS).read_text())
+        if known != _sums(folder):
+            return None
+        found = cxr.read(folder)
+    except (OSError, ValueError):  # an InputError is one
+        return None
+    return found if all(record.path.is_file() for record in found.records) else None
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in TABLES}
+
+
+def _made(folder: Path, options: dict[str, Any]) -> Dataset:
+    """Make the films; of several processes one does, the others wait and read."""
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        found = _whole(folder)
+        if found is not None:
+            return found
+        for left in folder.parent.glob(f"*{folder.name}.tmp.*"):
+            shutil.rmtree(left)  # under the lock: whoever wrote it is gone
+        if folder.exists():
+            warnings.warn(f"{folder}: these films are damaged; they are made again", stacklevel=2)
+        building = folder.with_name(f".{folder.name}.tmp.{os.getpid()}")
+        cxr.write(building, **options)
+        files.write_json(building / SUMS, _sums(building))
+        shutil.rmtree(folder, ignore_errors=True)
+        building.replace(folder)
+    return cxr.read(folder)
 
 
 def parse(argument: str) -> dict[str, Any]:

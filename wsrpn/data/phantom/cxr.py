@@ -21,6 +21,7 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
+from wsrpn import files
 from wsrpn.config import Count, NotNegative, Share
 from wsrpn.data import manifest
 from wsrpn.data.phantom import film
@@ -190,6 +191,7 @@ def write(
     Raises:
         InputError: there is something in the folder.
     """
+    files.refuse_file(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists already; name a new or an empty folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
