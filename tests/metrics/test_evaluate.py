@@ -111,6 +111,13 @@ def test_an_interval_moved_back_keeps_its_width_and_stops_at_the_lowest_possible
     assert intervals.figure(0.05, drawn, recentred_above=0.0).low == 0
 
 
+def test_an_interval_moved_back_of_a_share_stops_at_one():
+    easier = np.linspace(0.9, 1.0, 101)  # replicates lie below the value, so they are moved up
+    found = intervals.figure(0.99, easier, recentred_above=0.0)
+    assert found.high == 1.0
+    assert found.low < 0.99
+
+
 def test_the_interval_of_a_difference_of_calibration_errors_may_reach_below_zero():
     predictions, dataset = world(0, 80)
     worse = dataclasses.replace(

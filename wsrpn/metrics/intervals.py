@@ -5,6 +5,7 @@ per image. Rows depend on the seed and on the names of the patients alone, so tw
 evaluated on the same images meet the same replicates and can be compared pair by pair.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -44,9 +45,10 @@ def figure(
         value: on all images.
         drawn: on replicates.
         recentred_above: for a figure that resampling itself raises, such as a calibration error:
-            its lowest possible value. The interval is moved by the bootstrap's estimate of that
-            bias, mean replicate - value (Efron & Tibshirani, An introduction to the bootstrap,
-            1993, section 10.2), and cut there.
+            its lowest possible value; -inf for a difference of two. The interval is moved by the
+            bootstrap's estimate of that bias, mean replicate - value (Efron & Tibshirani, An
+            introduction to the bootstrap, 1993, section 10.2), and cut there and at 1: such
+            figures are shares.
 
     Example:
         >>> figure(2.0, np.array([1.0, 2.0, 3.0, np.nan]))
@@ -58,5 +60,6 @@ def figure(
     low, high = np.percentile(known, (2.5, 97.5))
     if recentred_above is not None:
         bias = known.mean() - value
-        low, high = max(low - bias, recentred_above), max(high - bias, recentred_above)
+        top = 1.0 if math.isfinite(recentred_above) else math.inf
+        low, high = np.clip((low - bias, high - bias), recentred_above, top)
     return Figure.of(float(value), float(low), float(high))
