@@ -28,6 +28,7 @@ def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
         "roi_logits": (B, K),
         "region_logits": (B, R, K),
         "region_places": (B, R, 4),
+        "region_gaussians": (B, R, 4),
         "cells": (B, K + 1, *GRID),
         "patch_bag": (B, K + 2),
         "roi_bag": (B, K + 2),
@@ -43,7 +44,9 @@ def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
 def output(at: dict[str, Tensor]) -> ModelOutput:
     """What a model gives, from the numbers."""
     boxes = at["region_places"].float().clamp(-3, 3).sigmoid()
-    means, sigmas = boxes[..., :2], boxes[..., 2:] / 2 + 0.05
+    apart = at["region_gaussians"].float().tanh()
+    means = boxes[..., :2] + 0.1 * apart[..., :2]
+    sigmas = boxes[..., 2:] / 2 + 0.1 + 0.05 * apart[..., 2:]
     log_x, log_y = gaussian.log_maps(means, sigmas, GRID)
     return ModelOutput(
         logits=at["logits"],
@@ -96,7 +99,7 @@ def text_ids(labels: Tensor) -> Tensor:
 
 def of_class(name: str, value: Tensor, image: int, label: int) -> Tensor | None:
     """The numbers of one class of one image, or None where a leaf has no classes."""
-    if name in {"region_places", "image_embedding", "text_embedding"}:
+    if name in {"region_places", "region_gaussians", "image_embedding", "text_embedding"}:
         return None
     if name in {"region_logits", "region_probs"}:
         return value[image, :, label]

@@ -1,10 +1,10 @@
 """Losses, by name."""
 
-from wsrpn.losses import branches, consistency, contrastive, image, paper
+from wsrpn.losses import branches, consistency, contrastive, gaussian, image, paper
 from wsrpn.losses.base import Objective, losses
 from wsrpn.losses.weighting import Weighting, weightings
 
 __all__ = [
-    "Objective", "Weighting", "branches", "consistency", "contrastive", "image", "losses", "paper",
-    "weightings",
+    "Objective", "Weighting", "branches", "consistency", "contrastive", "gaussian", "image",
+    "losses", "paper", "weightings",
 ]  # fmt: skip
