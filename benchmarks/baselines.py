@@ -203,7 +203,7 @@ def beside(
 ) -> list[str]:
     """The methods and the constant box of the training split in one table."""
     typical = Entry(CONSTANT, constant(whole, test))
-    found = compare({**methods, CONSTANT: [typical]}, test, figures=figures)
+    found = compare({**methods, CONSTANT: [typical]}, test, figures=figures, over_seeds=False)
     return table(found, head=head)
 
 
