@@ -87,9 +87,9 @@ def test_what_does_not_fit_is_refused_with_its_place_and_a_way_out(tmp_path, tex
         ("train.epochs", "write it as a.b=value"),
         ("=5", "write it as a.b=value"),
         ("train.epochs=[", "the value is not YAML"),
-        ("train.epochs.more=5", "'epochs' is a value and has no keys below it"),
+        ("train.epochs.more=5", "'train.epochs' is a value and has no keys below it"),
         ("train.epoch=5", "Did you mean 'epochs'?"),
-        ("phases.0.until=5", "phases"),
+        ("phases.7.until=5", "'7' is no place in a list of 1"),
     ],
 )
 def test_a_change_that_does_not_fit_is_refused(tmp_path, change, words):

@@ -6,6 +6,7 @@ What decides a result is here; what belongs to the machine or the moment (device
 an option of the command. The options of a model or a loss stand in its signature (see `registry`).
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,13 +109,15 @@ class Phase:
     Attributes:
         until: end of the half-open interval in epochs; None is the end of training.
         weights: loss name → weight.
-        ramp: epochs over which the weights move linearly from those of the phase before.
+        ramp: epochs over which the weights move from those of the phase before.
+        curve: how they move, in a straight line or along half a cosine.
     """
 
     __pydantic_config__ = _strict
     weights: dict[str, NotNegative]
     until: Positive | None = None
     ramp: NotNegative = 0.0
+    curve: Literal["linear", "cosine"] = "linear"
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,10 @@ class TrainConfig:
         seed: of weights, data order, augmentation and dropout.
         workers: processes that decode images; 0 decodes in the main process.
         save_every: epochs between checkpoints.
-        weighting: how the weights of the phases meet the losses: `fixed`, or `uncertainty`, which
-            learns a variance per loss.
+        weighting: how the weights of the phases meet the losses: `fixed`; `uncertainty`, which
+            learns a variance per loss; or `scale`, which divides each loss by its recent size.
+        watch_boxes: also log box figures of the validation split, where it has boxes. They are for
+            the eye: no box chooses an epoch.
     """
 
     __pydantic_config__ = _strict
@@ -168,7 +173,8 @@ class TrainConfig:
     seed: int = 0
     workers: Annotated[int, Ge(0)] = 0
     save_every: Count = 1
-    weighting: Literal["fixed", "uncertainty"] = "fixed"
+    weighting: Literal["fixed", "uncertainty", "scale"] = "fixed"
+    watch_boxes: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,15 +266,34 @@ def presets() -> dict[str, str]:
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
 
 
-def load(name: str | Path, changes: Sequence[str] = ()) -> RunConfig:
-    """The config of a preset or of a YAML file, with `a.b=value` changes over it.
+def load(
+    name: str | Path, changes: Sequence[str] = (), *, over: Sequence[Mapping[str, Any]] = ()
+) -> RunConfig:
+    """The config of a preset or of a YAML file, with changes over it.
+
+    Args:
+        name: preset, or path of a YAML file.
+        changes: as the command line takes them, `a.b=value`.
+        over: mappings of such keys, `{"a.b": value}`, or nested like a config; they come before
+            `changes`. A number in a key is a place in a list: `phases.2.weights.sparsity`.
 
     Raises:
         InputError: no such preset or file, bad YAML, unknown key or value of the wrong type.
     """
     tree, where = _tree(str(name))
+    tree = copy.deepcopy(tree)
+    for mapping in over:
+        for key, value in mapping.items():
+            _put(tree, str(key), value, where=f"{where}: {key}")
     for change in changes:
-        _set(tree, change)
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {change}: write it as a.b=value, for example train.epochs=5.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {change}: the value is not YAML.") from None
+        _put(tree, key.strip(), value, where=f"--set {change}")
     return parse(tree, where=where)
 
 
@@ -328,22 +353,31 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _set(tree: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"--set {change}: write it as a.b=value, for example train.epochs=5.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {change}: the value is not YAML.") from None
-    *parents, last = key.strip().split(".")
-    node = tree
-    for parent in parents:
-        below = node.setdefault(parent, {})
-        if not isinstance(below, dict):
-            raise InputError(f"--set {change}: '{parent}' is a value and has no keys below it.")
-        node = below
-    node[last] = value
+def _put(tree: dict[str, Any], key: str, value: Any, *, where: str) -> None:
+    """Set a dotted key of a tree; a mapping goes over the mapping that is there."""
+    *parents, last = key.split(".")
+    node: Any = tree
+    for at, parent in enumerate(parents):
+        if isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        else:
+            node = node[_place(node, parent, where)]
+        if not isinstance(node, (dict, list)):
+            above = ".".join(parents[: at + 1])
+            raise InputError(f"{where}: '{above}' is a value and has no keys below it.")
+    at_end = last if isinstance(node, dict) else _place(node, last, where)
+    old = node.get(last) if isinstance(node, dict) else node[at_end]
+    value = copy.deepcopy(value)
+    node[at_end] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+
+
+def _place(items: list[Any], text: str, where: str) -> int:
+    """The index of a list that a part of a dotted key means."""
+    if not text.isdecimal() or int(text) >= len(items):
+        raise InputError(
+            f"{where}: '{text}' is no place in a list of {len(items)}; they count from 0."
+        )
+    return int(text)
 
 
 def parse(tree: Mapping[str, Any], *, where: str = "config") -> RunConfig:

@@ -40,7 +40,8 @@ def log_kernel(
         cells: how many cells the axis has.
         beta: exponent; 2 is the Gaussian, larger is more like a box.
     """
-    mean, sigma = mean.float(), sigma.float()
+    exact = torch.promote_types(mean.dtype, torch.float32)
+    mean, sigma = mean.to(exact), sigma.to(exact)
     distance = (cell_centres(cells, like=mean) - mean[..., None]) / sigma[..., None]
     return -0.5 * (distance.square() if beta == 2.0 else distance.abs().pow(beta))
 
@@ -64,9 +65,32 @@ def log_maps(
         log α^x and log α^y.
     """
     rows, columns = grid
+    if rows == columns:  # one pass for both axes: on small maps it is the calls that cost
+        both = log_kernel(means, sigmas, rows, beta=beta).log_softmax(-1)
+        log_x, log_y = both.unbind(-2)
+        return log_x, log_y
     log_x = log_kernel(means[..., 0], sigmas[..., 0], columns, beta=beta).log_softmax(-1)
     log_y = log_kernel(means[..., 1], sigmas[..., 1], rows, beta=beta).log_softmax(-1)
     return log_x, log_y
+
+
+def centred_log_maps(
+    sigmas: Float[Tensor, "*n 2"], grid: tuple[int, int], *, beta: float = 2.0
+) -> tuple[Float[Tensor, "*n gw"], Float[Tensor, "*n gh"]]:
+    """The factors of maps of these widths on the middle cell, whatever their own centre.
+
+    The border cuts a map short: at σ = 0.2 its entropy is 3.17 nats in the middle of a 7 × 7 grid,
+    2.14 in a corner and less outside of it. Figures of the moved map depend on σ alone, so whoever
+    minimises them pulls no centre anywhere.
+
+    Args:
+        sigmas: (x, y) widths.
+        grid: number of rows and columns of cells.
+        beta: exponent of the kernel.
+    """
+    rows, columns = grid
+    middle = [(columns // 2 + 0.5) / columns, (rows // 2 + 0.5) / rows]
+    return log_maps(sigmas.new_tensor(middle).expand_as(sigmas), sigmas, grid, beta=beta)
 
 
 def maps(log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]) -> Float[Tensor, "*n gh gw"]:
@@ -90,6 +114,24 @@ def normalized_entropy(
 def top_patch(log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]) -> Float[Tensor, "*n"]:
     """Largest cell weight of each map, from 1 / cells to 1."""
     return (log_x.amax(-1) + log_y.amax(-1)).exp()
+
+
+def hoyer(log_x: Float[Tensor, "*n gw"], log_y: Float[Tensor, "*n gh"]) -> Float[Tensor, "*n"]:
+    r"""Hoyer's sparseness of each map, from 0 for an even map to 1 for a single cell.
+
+    $$ \frac{\sqrt m - ‖α‖_1 / ‖α‖_2}{\sqrt m - 1}, \quad ‖α‖_1 = 1,
+       \quad ‖α‖_2 = ‖α^x‖_2 ‖α^y‖_2 $$
+
+    A grid of one cell has 1.
+
+    Reference:
+        Hoyer, Non-negative matrix factorization with sparseness constraints, JMLR 2004, 3.1.
+    """
+    root = math.sqrt(log_x.shape[-1] * log_y.shape[-1])
+    if root == 1:
+        return torch.ones_like(log_x[..., 0])
+    norm = (log_x.exp().square().sum(-1) * log_y.exp().square().sum(-1)).sqrt()
+    return (root - 1 / norm) / (root - 1)
 
 
 def peak_scaled(

@@ -193,6 +193,9 @@ class Regions:
         logits: class logits of each region.
         log_x: log of the map's column factor; each row sums to 1 after exp.
         log_y: log of the map's row factor. The map of a region is their outer product.
+        attended: mean (x, y) and standard deviation (x, y) of the attention that each region was
+            found by, or None for a model without it.
+        beta: exponent of the kernel that the maps are of.
     """
 
     boxes: Float[Tensor, "b r 4"]
@@ -201,6 +204,8 @@ class Regions:
     logits: Float[Tensor, "b r k"]
     log_x: Float[Tensor, "b r gw"]
     log_y: Float[Tensor, "b r gh"]
+    attended: Float[Tensor, "b r 4"] | None = None
+    beta: float = 2.0
 
 
 @dataclass(frozen=True)

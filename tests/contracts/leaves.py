@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from wsrpn import gaussian
+from wsrpn.models.blocks import grid_points, moments_of
 from wsrpn.types import Alignment, Batch, ModelOutput, PaperTerms, Regions, Texts
 
 B, K, R, GRID, D, L = 5, 3, 4, (3, 4), 6, 2
@@ -29,6 +30,7 @@ def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
         "region_logits": (B, R, K),
         "region_places": (B, R, 4),
         "region_gaussians": (B, R, 4),
+        "region_attention": (B, R, GRID[0] * GRID[1]),
         "cells": (B, K + 1, *GRID),
         "patch_bag": (B, K + 2),
         "roi_bag": (B, K + 2),
@@ -48,12 +50,14 @@ def output(at: dict[str, Tensor]) -> ModelOutput:
     means = boxes[..., :2] + 0.1 * apart[..., :2]
     sigmas = boxes[..., 2:] / 2 + 0.1 + 0.05 * apart[..., 2:]
     log_x, log_y = gaussian.log_maps(means, sigmas, GRID)
+    attention = at["region_attention"].float().clamp(-3, 3).softmax(-1)
+    attended = torch.cat(moments_of(attention, grid_points(GRID, like=attention)), -1)
     return ModelOutput(
         logits=at["logits"],
         maps=at["maps"],
         patch_logits=at["patch_logits"],
         roi_logits=at["roi_logits"],
-        regions=Regions(boxes, means, sigmas, at["region_logits"], log_x, log_y),
+        regions=Regions(boxes, means, sigmas, at["region_logits"], log_x, log_y, attended),
         paper=PaperTerms(
             cells=at["cells"].float().sigmoid(),
             patch_bag=at["patch_bag"].float().sigmoid(),
@@ -99,7 +103,13 @@ def text_ids(labels: Tensor) -> Tensor:
 
 def of_class(name: str, value: Tensor, image: int, label: int) -> Tensor | None:
     """The numbers of one class of one image, or None where a leaf has no classes."""
-    if name in {"region_places", "region_gaussians", "image_embedding", "text_embedding"}:
+    if name in {
+        "region_places",
+        "region_gaussians",
+        "region_attention",
+        "image_embedding",
+        "text_embedding",
+    }:
         return None
     if name in {"region_logits", "region_probs"}:
         return value[image, :, label]

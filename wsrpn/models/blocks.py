@@ -272,4 +272,19 @@ class QueryAttention(nn.Module):
         return tokens + attention.to(tokens.dtype) @ self.value(cells), attention
 
 
+def moments_of(
+    attention: Float[Tensor, "b r m"], points: Float[Tensor, "m 2"]
+) -> tuple[Float[Tensor, "b r 2"], Float[Tensor, "b r 2"]]:
+    """Mean and standard deviation (x, y) of attention over cells, in float32.
+
+    Args:
+        attention: sums to 1 over the cells.
+        points: centres of the cells.
+    """
+    # A variance is a small difference of large sums: in bf16 nothing would be left of it.
+    with torch.autocast(attention.device.type, enabled=False):
+        mean = attention @ points
+        return mean, (attention @ points.square() - mean.square()).clamp_min(1e-6).sqrt()
+
+
 Anchor = Literal["image", "cell", "moments"]

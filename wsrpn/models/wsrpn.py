@@ -29,6 +29,7 @@ from wsrpn.models.blocks import (
     QueryAttention,
     grid_points,
     log_sum_exp_pool,
+    moments_of,
     noisy_or,
     places_of,
     region_bias,
@@ -78,10 +79,7 @@ class BoxHead(nn.Module):
             nearest = points[attention.argmax(-1)]
             centre = (nearest + raw[..., :2].sigmoid() - 0.5).clamp(0, 1)
             return torch.cat((centre, raw[..., 2:].sigmoid()), -1)
-        # A variance is a small difference of large sums: in bf16 nothing would be left of it.
-        with torch.autocast(attention.device.type, enabled=False):
-            mean = attention @ points
-            spread = (attention @ points.square() - mean.square()).clamp_min(1e-6).sqrt()
+        mean, spread = moments_of(attention, points)
         side = self.spread * spread * raw[..., 2:].tanh().exp()
         centre = mean + 0.5 * side * raw[..., :2].tanh()
         return torch.cat((centre.clamp(0, 1), side.clamp(0.02, 1)), -1)
@@ -205,7 +203,8 @@ class Wsrpn(nn.Module):
         grid = (cells.shape[1], cells.shape[2])
         evidence = self.evidence(maps, grid) if self.guide else None
         queries, attention = self.attention(cells.flatten(1, 2), evidence, content=self.content)
-        boxes = self.box_head(queries, attention, grid_points(grid, like=attention))
+        points = grid_points(grid, like=attention)
+        boxes = self.box_head(queries, attention, points)
         means, sigmas = self.gaussians(boxes, queries, grid)
         log_x, log_y = gaussian.log_maps(means, sigmas, grid, beta=self.beta)
         values = self.values(cells).permute(0, 3, 1, 2)
@@ -213,7 +212,8 @@ class Wsrpn(nn.Module):
         if self.guide:
             others = self.owner[:, None] != torch.arange(logits.shape[-1], device=logits.device)
             logits = logits.masked_fill(others, OFF)
-        return Regions(boxes, means, sigmas, logits, log_x, log_y)
+        attended = torch.cat(moments_of(attention, points), -1)
+        return Regions(boxes, means, sigmas, logits, log_x, log_y, attended, self.beta)
 
     def evidence(
         self, maps: Float[Tensor, "b k gh gw"], grid: tuple[int, int]

@@ -14,6 +14,8 @@ Reference:
     Müller et al., arXiv 2402.11985, and the code published with it.
 """
 
+import dataclasses
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from wsrpn.models.blocks import (
     QueryAttention,
     grid_points,
     log_sum_exp_pool,
+    moments_of,
     sincos_positions,
 )
 from wsrpn.types import Batch, ModelOutput, PaperTerms, Regions
@@ -116,12 +119,9 @@ class WsrpnPaper(nn.Module):
             maps=logit(terms.cells[:, :k]),
             patch_logits=logit(patch_bag[:, :k]),
             roi_logits=logit(roi_bag[:, :k]),
-            regions=Regions(
-                regions.boxes, regions.means, regions.sigmas, logit(region_probs[..., :k]),
-                regions.log_x, regions.log_y,
-            ),
+            regions=dataclasses.replace(regions, logits=logit(region_probs[..., :k])),
             paper=terms,
-        )  # fmt: skip
+        )
 
     def probabilities(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b n kf"]:
         """σ(z_c) · (1 − p_nf) for the classes, then p_nf."""
@@ -157,7 +157,9 @@ class WsrpnPaper(nn.Module):
         share = 1 / (grid[0] * grid[1])
         features = torch.einsum("brhw,bdhw->brd", kernels.to(values.dtype), values) * share
         empty = torch.zeros(*means.shape[:2], 0, device=means.device)
-        return Regions(boxes, means, sigmas, empty, log_x, log_y), features, kernels
+        attended = torch.cat(moments_of(attention, grid_points(grid, like=attention)), -1)
+        regions = Regions(boxes, means, sigmas, empty, log_x, log_y, attended, self.beta)
+        return regions, features, kernels
 
 
 def join_regions(probs: Float[Tensor, "b r kf"]) -> Float[Tensor, "b kff"]:
