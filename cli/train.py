@@ -115,6 +115,8 @@ def summary(row: "Mapping[str, float]") -> str:
         "val/loss": "val loss",
         "val/auroc": "auroc",
         "val/image_ap": "AP",
+        "val/entropy": "entropy",
+        "val/ap@0.3": "ap@0.3",
     }
     told = [f"{word} {row[key]:.3f}" for key, word in names.items() if key in row]
     return f"epoch {row['epoch']:.0f}: {', '.join(told)}"

@@ -14,12 +14,18 @@ from wsrpn.config import InferenceConfig
 from wsrpn.types import Batch, Detections, ModelOutput, RegionFigures, Regions
 
 
-def detections(batch: Batch, output: ModelOutput, config: InferenceConfig) -> list[Detections]:
-    """Detections of a batch: from its regions if the model proposes any, else from its maps."""
+def detections(
+    batch: Batch, output: ModelOutput, config: InferenceConfig | None
+) -> list[Detections]:
+    """Detections of a batch: from its regions if the model proposes any, else from its maps.
+
+    Args:
+        batch: the images.
+        output: the model's.
+        config: how boxes are made; None makes none, for whoever wants the other answers only.
+    """
     logits = output.logits.float().cpu().numpy()
-    proposals = (
-        _from_regions(output.regions) if output.regions is not None else _from_maps(output, config)
-    )
+    proposals = _proposals(output, config) if config else [_nothing()] * len(logits)
     figures = _region_figures(output.regions) if output.regions is not None else None
     embeddings = _embeddings(batch, output)
     found = []
@@ -27,7 +33,8 @@ def detections(batch: Batch, output: ModelOutput, config: InferenceConfig) -> li
         size_px = (int(batch.sizes_px[index][0]), int(batch.sizes_px[index][1]))
         xyxy, scores, classes = proposals[index]
         xyxy_px = boxes.clip(xyxy * np.tile(size_px[::-1], 2), size_px)
-        xyxy_px, scores, classes = _select(xyxy_px, scores, classes, config)
+        if config:
+            xyxy_px, scores, classes = _select(xyxy_px, scores, classes, config)
         found.append(
             Detections(
                 id=name,
@@ -64,6 +71,16 @@ def _embeddings(batch: Batch, output: ModelOutput) -> list[dict[str, Any]]:
 Proposals = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
+def _nothing() -> Proposals:
+    return np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64)
+
+
+def _proposals(output: ModelOutput, config: InferenceConfig) -> list[Proposals]:
+    if output.regions is not None:
+        return _from_regions(output.regions)
+    return _from_maps(output, config)
+
+
 def _from_regions(regions: Regions) -> list[Proposals]:
     """Each region once per class, scored with its class probability."""
     xyxy = boxes.cxcywh_to_xyxy(regions.boxes).float().cpu().numpy()
@@ -79,8 +96,7 @@ def _from_regions(regions: Regions) -> list[Proposals]:
 def _from_maps(output: ModelOutput, config: InferenceConfig) -> list[Proposals]:
     """Areas of each class map, scored with image probability × mean height of the area."""
     if output.maps is None:
-        empty = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64))
-        return [empty] * len(output.logits)
+        return [_nothing()] * len(output.logits)
     class_maps = output.maps.float().cpu().numpy()
     scores = output.logits.sigmoid().float().cpu().numpy()
     found = []

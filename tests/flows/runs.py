@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+import yaml
 
 from tests import make
 from wsrpn import checkpoint
@@ -17,6 +18,11 @@ from wsrpn.config import RunConfig
 # batch norms, the statistics of its own images.
 ALIKE = ("model.dropout=0", "train.batch=8", "train.freeze_backbone=true")
 LABELS = ("left", "right", "left|right", "")
+SHARP = {"detection": 1.0, "concentration": 0.1, "sparsity": 0.2, "class_suppression": 0.3}
+RAMP = [
+    {"weights": {"detection": 1.0}, "until": 1.0},
+    {"weights": SHARP, "ramp": 1.5, "curve": "cosine"},
+]
 
 
 def data(folder: Path, *, train: int = 16, val: int = 8) -> Path:
@@ -34,6 +40,18 @@ def data(folder: Path, *, train: int = 16, val: int = 8) -> Path:
     return make.manifest(folder, rows, pictures=False)
 
 
+def boxes(folder: Path) -> Path:
+    """The same manifest with boxes: the halves of the image that have a spot."""
+    lines = ["image,label,x,y,width,height"]
+    for n, (name, *_, label) in enumerate(
+        line.split(",") for line in (folder / "images.csv").read_text().split()[1:]
+    ):
+        sides = {side: x for side, x in (("left", 2), ("right", 26)) if side in label}
+        lines += [f"{name},{side},{x},6,20,{30 + n % 5}" for side, x in sides.items()]
+    (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def config(source: Path, *changes: str, **sections: Any) -> RunConfig:
     """A config of three epochs with four steps each, with `a.b=value` changes."""
     tree: dict[str, Any] = {
@@ -45,9 +63,15 @@ def config(source: Path, *changes: str, **sections: Any) -> RunConfig:
     for name, section in sections.items():
         old = tree.get(name, {})
         tree[name] = {**old, **section} if isinstance(section, dict) else section
+    return configs.parse(changed(tree, *changes))
+
+
+def changed(tree: dict[str, Any], *changes: str) -> dict[str, Any]:
+    """A tree of plain values with `a.b=value` changes, in place."""
     for change in changes:
-        configs._set(tree, change)
-    return configs.parse(tree)
+        key, _, value = change.partition("=")
+        configs._put(tree, key, yaml.safe_load(value), where=change)
+    return tree
 
 
 def wsrpn(source: Path, *changes: str, **sections: Any) -> RunConfig:
@@ -73,6 +97,17 @@ def vl(source: Path, *changes: str, **sections: Any) -> RunConfig:
     text = {"encoder": "hashing", "captions": "labels", "cache": str(source / "text")}
     usual = {"model": model, "phases": phases, "text": text, "train": {"weighting": "uncertainty"}}
     return config(source, *changes, **{**usual, **sections})
+
+
+def sharp(source: Path, *changes: str, **sections: Any) -> RunConfig:
+    """A detector whose Gaussians have a head of their own, with losses that come in a ramp."""
+    changes = ("model.gaussian_head=free", *changes)
+    return wsrpn(source, *changes, **{"phases": RAMP, **sections})
+
+
+def scaled(source: Path, *changes: str) -> RunConfig:
+    """The same with losses divided by their sizes, and with an eye on the boxes."""
+    return sharp(source, "train.weighting=scale", "train.watch_boxes=true", *changes)
 
 
 def fingerprint(out: Path) -> dict[str, str]:

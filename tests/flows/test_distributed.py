@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def folder(tmp_path_factory):
     """What two processes left, and beside it the run of one."""
     folder = tmp_path_factory.mktemp("two")
-    source = runs.data(folder / "data")
+    source = runs.boxes(runs.data(folder / "data"))
     (folder / "runs").mkdir()
     found = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
     assert found.returncode == 0, found.stderr[-4000:]
     train(runs.wsrpn(source, *runs.ALIKE), folder / "one" / "unbroken")
     train(runs.vl(source, *runs.ALIKE), folder / "one" / "text")
+    train(runs.scaled(source, *runs.ALIKE), folder / "one" / "scaled")
     return folder
 
 
@@ -44,7 +45,7 @@ def curve(out):
         return list(csv.DictReader(file))
 
 
-KINDS = ["unbroken", "text"]
+KINDS = ["unbroken", "text", "scaled"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,11 +63,17 @@ def test_two_processes_have_the_curves_of_one(folder, kind):
 def test_two_processes_end_with_the_weights_of_one_to_rounding(folder, kind):
     ours = checkpoint.load(folder / "one" / kind / "checkpoints", "last").tensors
     theirs = checkpoint.load(folder / "runs" / kind / "checkpoints", "last").tensors
-    assert any(key.startswith("weighting/") for key in ours) == (kind == "text")
+    assert any(key.startswith("weighting/") for key in ours) == (kind != "unbroken")
     for key, value in ours.items():
         if key.startswith(("model/", "weighting/")):
             # AdamW divides by the root of tiny second moments, so rounding may move single weights.
             assert (theirs[key] - value).abs().float().mean() < 1e-4, key
+
+
+def test_two_processes_divide_losses_by_the_same_sizes_and_see_the_same_boxes(folder):
+    last = curve(folder / "runs" / "scaled")[-1]
+    assert {f"scale/{name}" for name in runs.SHARP} <= {*last}
+    assert {"val/entropy", "val/ap@0.1", "val/rodeo"} <= {*last}
 
 
 def test_both_processes_end_with_the_same_weights(ranks):

@@ -142,9 +142,7 @@ def config(source, cache, *changes, **sections):
     tree = configs.document(runs.config(source))
     tree["model"] |= sections.pop("model")
     tree |= sections
-    for one in changes:
-        configs._set(tree, one)
-    return configs.parse(tree)
+    return configs.parse(runs.changed(tree, *changes))
 
 
 @pytest.fixture(scope="module")

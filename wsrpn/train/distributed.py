@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from wsrpn.compute import choose_device
@@ -68,6 +69,14 @@ class World:
         together = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
         dist.all_reduce(together)
         return dict(zip(values, (together / self.size).tolist(), strict=True))
+
+    def average(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Numbers without a graph averaged over the processes, the same on every one."""
+        if self.size == 1:
+            return values
+        together = values.clone()
+        dist.all_reduce(together)
+        return together / self.size
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the buffers of the first: batch norms count on each its own images."""

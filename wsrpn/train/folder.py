@@ -27,12 +27,17 @@ _FREE = (
 )  # fmt: skip
 
 
+class Claimed(InputError):
+    """Another process trains in this folder."""
+
+
 @contextmanager
 def claimed(out: Path, here: World) -> Iterator[None]:
     """One writer per run folder, for as long as the context lasts; it finds no half-written files.
 
     Raises:
-        InputError: another process holds it, or it cannot be a folder.
+        Claimed: another process holds it.
+        InputError: it cannot be a folder.
     """
     if not here.main:
         yield
@@ -43,7 +48,7 @@ def claimed(out: Path, here: World) -> Iterator[None]:
         lock = filelock.FileLock(out / ".lock")
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise InputError(
+        raise Claimed(
             f"{out}: another training is writing here; wait for it or choose another --out."
         ) from None
     except OSError as error:
@@ -103,16 +108,32 @@ def refuse_other_config(out: Path, config: RunConfig) -> None:
     path = out / "config.yaml"
     if not path.is_file():
         raise InputError(f"{out}: there is no training to resume; leave --resume out to start one.")
-    old, new = (_flat(configs.document(c)) for c in (configs.load(path), config))
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and key not in _FREE:
-            raise InputError(
-                f"{path}: {key} was {old.get(key)!r} when this run began, "
-                f"{new.get(key)!r} now; resume with the same config, or choose another --out."
-            )
+    for key, old, new in differences(configs.load(path), config, free=_FREE):
+        raise InputError(
+            f"{path}: {key} was {old!r} when this run began, {new!r} now; resume with the same "
+            "config, or choose another --out."
+        )
+
+
+def differences(
+    old: RunConfig, new: RunConfig, *, free: Sequence[str] = ()
+) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, old and new value of what two configs do not have in common, sorted by key.
+
+    Args:
+        old: a config with all defaults filled in.
+        new: another.
+        free: keys that may differ.
+    """
+    before, after = (_flat(configs.document(config)) for config in (old, new))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and key not in free:
+            yield key, before.get(key), after.get(key)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, list) and tree and all(isinstance(item, dict) for item in tree):
+        tree = {str(place): item for place, item in enumerate(tree)}
     if isinstance(tree, dict) and tree:
         return {
             path: value
@@ -130,6 +151,35 @@ def write_metrics(out: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
     files.write(out / "metrics.csv", text.getvalue().encode())
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The rows of a run folder's `metrics.csv`, an epoch each, with the figures that it has.
+
+    Raises:
+        InputError: there is none yet, or something other than numbers in it.
+    """
+    path = run / "metrics.csv"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; a training writes it when its first epoch ends.")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error}).") from None
+    return [_numbers(row, f"{path}: row {n}") for n, row in enumerate(rows, start=1)]
+
+
+def _numbers(row: Mapping[Any, Any], where: str) -> dict[str, float]:
+    if None in row or None in row.values():  # csv's way to say it
+        raise InputError(f"{where}: has another number of cells than the header.")
+    figures: dict[str, float] = {}
+    for key, text in row.items():
+        try:
+            figures |= {key: float(text)} if text else {}
+        except ValueError:
+            raise InputError(f"{where}: {key} is '{text}'; a number was expected.") from None
+    return figures
 
 
 def write_events(out: Path, row: Mapping[str, float], *, seconds: float) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from wsrpn.train.distributed import World, world
 from wsrpn.train.feed import feed
 from wsrpn.train.loop import Progress, State, learn
 from wsrpn.train.optimiser import Average, adamw
-from wsrpn.train.validate import better, fit, refuse_unfitted, validate
+from wsrpn.train.validate import better, fit, notes, refuse_unfitted, validate
 from wsrpn.types import SPLITS, Dataset
 
 Listener = Callable[[Progress, Mapping[str, float] | None], None]
@@ -112,6 +112,21 @@ def usable(dataset: Dataset, config: RunConfig) -> tuple[Dataset, list[str]]:
     return chosen, [told] if left else []
 
 
+def patience_is_over(
+    patience: int, rows: Sequence[Mapping[str, float]], best: float | None, best_epoch: int
+) -> bool:
+    """Whether the monitored figure has not improved for as many epochs as `train.patience` allows.
+
+    Args:
+        patience: epochs; 0 never ends.
+        rows: of `metrics.csv`.
+        best: value of the figure at its best, None where it was never defined.
+        best_epoch: when that was.
+    """
+    seen = (row["epoch"] for row in rows if any(key.startswith("val/") for key in row))
+    return patience > 0 and best is not None and max(seen, default=0.0) - best_epoch >= patience
+
+
 class Run:
     """One training under way: its parts, its folder, and what validation has seen."""
 
@@ -144,7 +159,8 @@ class Run:
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weighting = weightings[config.train.weighting](list(config.losses)).to(here.device)
+        kind = weightings[config.train.weighting]
+        weighting = kind(list(config.losses), mean=here.average).to(here.device)
         self.state = State(
             model,
             adamw(model, config.train, weighting),
@@ -200,6 +216,7 @@ class Run:
                     *phases.unreached(self.config.phases, self.config.train.epochs),
                     *self.left_out,
                     *texts.notes(self.config, self.texts),
+                    *notes(self.config, self.val_feed.dataset),
                 ],
                 "unreadable": self.feed.failed | self.val_feed.failed,
             },
@@ -333,9 +350,7 @@ class Run:
 
     def _patience_is_over(self) -> bool:
         patience = self.config.train.patience
-        seen = (row["epoch"] for row in self.rows if any(key.startswith("val/") for key in row))
-        waited = max(seen, default=0.0) - self.best_epoch
-        return patience > 0 and self.best is not None and waited >= patience
+        return patience_is_over(patience, self.rows, self.best, self.best_epoch)
 
     def _keep_if_best(self, now: Progress, found: Mapping[str, float]) -> None:
         """Keep these weights if validation says so; the last ones where it never says anything."""

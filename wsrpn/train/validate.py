@@ -1,36 +1,67 @@
-"""Figures on the validation split, from labels only: boxes never choose an epoch."""
+"""Figures on the validation split, and which epoch they choose.
 
-from collections.abc import Callable
+Choosing reads labels only. Figures of the Gaussian maps go with them where a model has regions, and
+figures of boxes where `train.watch_boxes` asks for them: to be looked at, never to choose by. All
+come from one pass of the model, through the same detections and metrics as `wsrpn eval`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from wsrpn import compute
 from wsrpn.config import RunConfig
+from wsrpn.detections import detections
 from wsrpn.errors import InputError
 from wsrpn.losses.image import image_bce_loss
+from wsrpn.metrics import metrics
+from wsrpn.metrics.gather import gather
 from wsrpn.metrics.image import ranking
 from wsrpn.models.base import FitsOnValidation
 from wsrpn.train.distributed import World
 from wsrpn.train.feed import Feed
 from wsrpn.train.loop import State
-from wsrpn.types import Batch
+from wsrpn.types import Batch, Dataset, Detections, Predictions
+
+# Metric → its figures that are watched.
+MAPS: dict[str, tuple[str, ...]] = {
+    "gaussian": ("entropy", "entropy_normalized", "alignment_error", "top_patch")
+}
+BOXES: dict[str, tuple[str, ...]] = {
+    "detection": ("ap@0.1", "ap@0.3", "ap@0.5"),
+    "rodeo": ("rodeo",),
+}
+
+Answer = TypeVar("Answer")
 
 
 def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, float]:
-    """AUROC, average precision and cross-entropy of the weights that would be used.
+    """Figures of the weights that would be used.
 
     Returns:
-        `val/auroc`, `val/image_ap` (means over the classes that have both labels; absent when none
-        has) and `val/loss`; empty without validation images.
+        `val/loss` (cross-entropy), `val/auroc` and `val/image_ap` (means over the classes that have
+        both labels; absent when none has); of a model with regions also `val/NAME` of `MAPS`, and
+        with `train.watch_boxes`, where there are boxes, of `BOXES`. Empty without validation
+        images.
     """
     if not len(feed):
         return {}
-    logits, labels = answers(state, feed, config, here)
+    boxes = config.inference if watches_boxes(config, feed.dataset) else None
+    found = answers(
+        state, feed, config, here, lambda batch: detections(batch, state.model(batch), boxes)
+    )
+    return ranked(found, feed.dataset) | watched(found, feed.dataset, boxes=boxes is not None)
+
+
+def ranked(found: Sequence[Detections], dataset: Dataset) -> dict[str, float]:
+    """The figures that may choose an epoch, from image-level answers and labels."""
+    logits = np.stack([one.image_logits for one in found])
+    labels = dataset.labels().astype(np.float32)
     loss = image_bce_loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean()
-    found = {"val/loss": float(loss)}
+    figures = {"val/loss": float(loss)}
     per_class = []
     for k in range(labels.shape[1]):
         known = ~np.isnan(labels[:, k])
@@ -39,8 +70,41 @@ def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[s
         per_class.append((auroc[0], ap[0]))
     for name, values in zip(("auroc", "image_ap"), np.array(per_class).T, strict=True):
         if np.isfinite(values).any():
-            found[f"val/{name}"] = float(np.nanmean(values))
-    return found
+            figures[f"val/{name}"] = float(np.nanmean(values))
+    return figures
+
+
+def watched(found: Sequence[Detections], dataset: Dataset, *, boxes: bool) -> dict[str, float]:
+    """The figures to look at, without those that are undefined.
+
+    Args:
+        found: detections of every image of `dataset`.
+        dataset: labels and boxes.
+        boxes: whether the boxes are judged, too.
+    """
+    regions = any(one.regions is not None for one in found)
+    asked = (MAPS if regions else {}) | (BOXES if boxes else {})
+    if not asked:
+        return {}
+    evidence = gather(Predictions(dataset.classes, tuple(found)), dataset)
+    every = np.ones((1, len(evidence)))
+    figures: dict[str, float] = {}
+    for metric, names in asked.items():
+        values = metrics.build(metric, evidence=evidence).figures(every)
+        figures |= {f"val/{name}": float(values[name].total[0]) for name in names}
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def watches_boxes(config: RunConfig, val: Dataset) -> bool:
+    """Whether there are boxes to watch, and someone wants to."""
+    return config.train.watch_boxes and any(r.boxes and r.boxes_known for r in val.records)
+
+
+def notes(config: RunConfig, val: Dataset) -> list[str]:
+    """A sentence if there are no boxes to watch."""
+    if not config.train.watch_boxes or watches_boxes(config, val):
+        return []
+    return ["train.watch_boxes has no effect: no validation image has a box."]
 
 
 def refuse_unfitted(model: nn.Module, feed: Feed, config: RunConfig) -> None:
@@ -66,7 +130,11 @@ def fit(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, f
     model = state.model
     if not isinstance(model, FitsOnValidation):
         return {}
-    fitted = model.fit(*answers(state, feed, config, here, ask=model.answers))
+    asked = model.answers
+    told = answers(
+        state, feed, config, here, lambda batch: list(asked(batch).float().cpu().numpy())
+    )
+    fitted = model.fit(np.stack(told), feed.dataset.labels().astype(np.float32))
     model.load_state_dict(fitted, strict=False)
     if config.train.ema:
         state.average.values |= {name: value.clone() for name, value in fitted.items()}
@@ -79,17 +147,16 @@ def answers(
     feed: Feed,
     config: RunConfig,
     here: World,
-    *,
-    ask: Callable[[Batch], Tensor] | None = None,
-) -> tuple[Float[np.ndarray, "b *n k"], Float[np.ndarray, "b k"]]:
-    """Answers and labels of the validation split, in its order, on every process.
+    ask: Callable[[Batch], Sequence[Answer]],
+) -> list[Answer]:
+    """What the weights that would be used say of each validation image, on every process.
 
     Args:
         state: whose averaged weights are asked, where there are such.
         feed: of the validation split.
         config: of the run.
         here: this process.
-        ask: what to ask the model for; None asks for its image-level logits.
+        ask: a batch on the device → one answer per image, which can be sent to other processes.
     """
     model, weights = state.model, None
     if config.train.ema:
@@ -99,22 +166,18 @@ def answers(
     last = compute.wants_channels_last(config.train.channels_last, here.device, dtype)
     model.eval()
     here.share_buffers(model)
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[str, Answer] = {}
     try:
         for batch in feed():
-            batch = batch.to(here.device, channels_last=last)
             with compute.autocast(dtype, here.device):
-                logits = (ask(batch) if ask else model(batch).logits).float().cpu().numpy()
-            found |= dict(
-                zip(batch.ids, zip(logits, batch.labels.cpu().numpy(), strict=True), strict=True)
-            )
+                told = ask(batch.to(here.device, channels_last=last))
+            found |= dict(zip(batch.ids, told, strict=True))
     finally:
         if weights is not None:
             model.load_state_dict(weights)
     for part in here.gather(found):
         found |= part
-    rows = [found[record.id] for record in feed.dataset.records]
-    return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+    return [found[record.id] for record in feed.dataset.records]
 
 
 def better(value: float, best: float | None, monitor: str) -> bool:
