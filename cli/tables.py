@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from wsrpn.types import Figure, Report
 
 SHOWN = {
-    "image labels": ("auroc", "image_ap", "f1", "specificity", "ece", "brier"),
+    "image labels": (
+        "auroc", "image_ap", "f1", "specificity", "specificity_no_finding", "ece", "brier",
+    ),
     "boxes": (
         "ap@0.1", "ap@0.3", "ap@0.5", "map", "map_coco", "rodeo", "rodeo_localization",
         "rodeo_shape", "rodeo_classification", "localization_accuracy@0.3", "pointing_game", "froc",
@@ -21,7 +23,9 @@ SHOWN = {
     "Gaussian maps": ("entropy", "entropy_normalized", "alignment_error", "top_patch"),
     "text": ("retrieval@1", "retrieval@5", "retrieval_chance@1", "retrieval_chance@5"),
 }  # fmt: skip
+BY_SIZE = ("ap@0.1", "ap@0.3", "ap@0.5", "entropy", "alignment_error", "top_patch")
 FEW = ("auroc", "image_ap", "f1", "ap@0.1", "ap@0.3", "rodeo", "pointing_game")
+UNDEFINED = "–"
 NARROW = 8  # least letters of a name
 WIDE = 4  # with up to so many classes, they are columns of the one table
 
@@ -45,6 +49,8 @@ def show(report: "Report", *, said: "Sequence[str]" = ()) -> None:
         )
         console.print(f"{known['data']}: {counts}", highlight=False, markup=False, soft_wrap=True)
     console.print(_figures(report))
+    if sum(many > 0 for many in known.get("boxes_by_size", {}).values()) > 1:
+        console.print(_by_size(report))
     if len(report.per_class) > WIDE:
         console.print(_rows("class", report.per_class, console.width), crop=False)
     if report.per_group:
@@ -71,6 +77,26 @@ def _figures(report: "Report") -> Table:
         for name, figure in there.items():
             classes = [number(own.get(name)) for own in few.values()]
             table.add_row(f"  {name}", number(figure), interval(figure), *classes)
+    return table
+
+
+def _by_size(report: "Report") -> Table:
+    """A column per size of finding; `ap@0.3` under `_small` is the figure `ap@0.3_small`."""
+    from wsrpn.metrics.sizes import LARGE_FROM, SMALL_BELOW
+
+    small, large = f"{100 * SMALL_BELOW:g} %", f"{100 * LARGE_FROM:g} %"
+    limits = {"small": f"< {small}", "medium": f"{small} … {large}", "large": f"≥ {large}"}
+    there = {size: many for size, many in report.provenance["boxes_by_size"].items() if many}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("by size of finding", no_wrap=True)
+    for size in there:
+        table.add_column(f"_{size}", justify="right", no_wrap=True)
+    table.add_row("  share of the image", *(limits[size] for size in there))
+    table.add_row("  boxes", *map(str, there.values()))
+    for name in BY_SIZE:
+        row = [number(report.metrics.get(f"{name}_{size}")) for size in there]
+        if set(row) != {UNDEFINED}:
+            table.add_row(f"  {name}", *row)
     return table
 
 
@@ -125,7 +151,7 @@ def calibration_report(fitted: "Calibration", files: dict[str, str]) -> "Report"
 
 def number(figure: "Figure | None") -> str:
     """Three decimals, or a dash for an undefined figure."""
-    return "–" if figure is None or figure.value is None else f"{figure.value:.3f}"
+    return UNDEFINED if figure is None or figure.value is None else f"{figure.value:.3f}"
 
 
 def interval(figure: "Figure") -> str:

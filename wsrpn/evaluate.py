@@ -1,5 +1,6 @@
 """Predictions and truth → figures with intervals; two models → their differences."""
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,9 @@ import numpy as np
 
 import wsrpn
 from wsrpn.calibration import Calibration
+from wsrpn.data.images import size as stored_size
 from wsrpn.errors import InputError, counted, nearest
+from wsrpn.metrics import sizes
 from wsrpn.metrics.evidence import Evidence
 from wsrpn.metrics.gather import Images, gather
 from wsrpn.metrics.panel import Panel, figures
@@ -140,6 +143,19 @@ def check_form(requirements: Sequence[str]) -> None:
         _parse(text)
 
 
+def asked(requirement: str) -> str:
+    """The name of the figure that a requirement is about.
+
+    Raises:
+        InputError: not of the form NAME>=NUMBER.
+
+    Example:
+        >>> asked("low(ap@0.3) > 0.1")
+        'ap@0.3'
+    """
+    return _parse(requirement)[1]
+
+
 def _requirement(text: str, report: Report) -> tuple[float | None, bool]:
     """The value in question, and whether it holds."""
     end, name, holds, bound = _parse(text)
@@ -172,18 +188,40 @@ def evidence_of(
     Raises:
         InputError: see `wsrpn.metrics.gather.gather` and `Calibration.apply`.
     """
+    sizes_px = _sizes_px(predictions, dataset, images)
     if calibration is None:
-        return gather(predictions, dataset, images=images)
+        return gather(predictions, dataset, images=images, sizes_px=sizes_px)
     boxes = calibration.box_threshold
     return gather(
         calibration.apply(predictions),
         dataset,
         images=images,
+        sizes_px=sizes_px,
         thresholds=dict(zip(calibration.classes, calibration.threshold, strict=True)),
         box_thresholds=None
         if boxes is None
         else dict(zip(calibration.classes, boxes, strict=True)),
     )
+
+
+def _sizes_px(
+    predictions: Predictions, dataset: Dataset, images: Images
+) -> dict[str, tuple[int, int]]:
+    """Height and width from the headers of files, where predictions such as a CSV lack them.
+
+    An image that is not there, or not readable, is left out: its boxes can be scored all the same.
+    """
+    if not any(record.boxes for record in dataset.records):
+        return {}
+    unsized = {d.id for d in predictions.images if min(d.size_px) <= 0}
+    if images == "empty":
+        unsized |= {record.id for record in dataset.records} - {d.id for d in predictions.images}
+    found = {}
+    for record in dataset.records:
+        if record.id in unsized and record.boxes_known:
+            with contextlib.suppress(InputError):
+                found[record.id] = stored_size(record.path)
+    return found
 
 
 def _groups(evidence: Evidence, dataset: Dataset, by: str | None) -> dict[str, np.ndarray]:
@@ -238,14 +276,38 @@ def _undefined(
     alike: dict[tuple[str, ...], list[str]] = {}
     for label, own in per_class.items():
         gone = (n for n, f in own.items() if f.value is None and total[n].value is not None)
-        alike.setdefault(tuple(gone), []).append(label)
+        alike.setdefault(tuple(n for n in gone if not _of_one_size(n, own)), []).append(label)
     for gone_from, labels in alike.items():
         if gone_from:
             verb = "is" if len(labels) == 1 else "are"
             names = ", ".join(labels)
             notes.append(f"{names} {verb} undefined in, and left out of: {', '.join(gone_from)}.")
+    notes += _undefined_by_size(total, per_class)
     if len(evidence.classes) == 1 and total["rodeo"].value is not None:
         notes.append("With one class, rodeo_classification has nothing to tell apart.")
+    return notes
+
+
+def _of_one_size(name: str, figures: Mapping[str, Figure]) -> bool:
+    """Whether a figure is the part of another that belongs to findings of one size."""
+    whole, size = sizes.split_name(name)
+    return bool(size) and whole in figures
+
+
+def _undefined_by_size(
+    total: Mapping[str, Figure], per_class: Mapping[str, Mapping[str, Figure]]
+) -> list[str]:
+    """A sentence per size with the classes that have boxes, but none of it."""
+    notes = []
+    for size in sizes.SIZES:
+        name = f"ap@0.3_{size}"
+        labels = [
+            label
+            for label, own in per_class.items()
+            if own[name].value is None and own["ap@0.3"].value is not None
+        ]
+        if labels and total[name].value is not None:
+            notes.append(f"No {size} findings, so left out of …_{size}: {', '.join(labels)}.")
     return notes
 
 
@@ -259,6 +321,7 @@ def provenance(
         "images_with_known_boxes": int(evidence.boxed.sum()),
         "patients": len(set(evidence.patients)),
         "boxes": len(evidence.truth),
+        "boxes_by_size": sizes.boxes_by_size(evidence),
         "images_digest": digest_of(evidence.ids),
         "bootstrap": bootstrap,
         "seed": seed,

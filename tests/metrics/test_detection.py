@@ -11,14 +11,20 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.metrics.worlds import boxes_of, random_boxes
-from wsrpn.metrics.detection import COCO_THRESHOLDS, average_precision, recall
+from wsrpn.metrics.detection import (
+    COCO_THRESHOLDS,
+    RECALLS,
+    average_precision,
+    levels_reached,
+    recall,
+)
 from wsrpn.metrics.evidence import BoxTable
 from wsrpn.metrics.matching import match, pairs
 
 THRESHOLDS = (0.1, 0.25, 0.3, 0.5, 0.75, 1.0)
 
 
-def coco(found, truth, images, classes, thresholds, most=(1, 10, 100)):
+def coco(found, truth, images, classes, thresholds, *, areas=(0, 1e10), most=(1, 10, 100)):
     """Precision (t, recalls, k) and recall (t, k, most) of pycocotools; -1 where undefined."""
 
     def entries(table):
@@ -47,7 +53,7 @@ def coco(found, truth, images, classes, thresholds, most=(1, 10, 100)):
         judge = COCOeval(gold, guess, "bbox")
         judge.params.iouThrs = np.array(thresholds)
         judge.params.maxDets = list(most)
-        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
+        judge.params.areaRng, judge.params.areaRngLbl = [list(areas)], ["asked"]
         judge.evaluate()
         judge.accumulate()
     return judge.eval["precision"][..., 0, -1], judge.eval["recall"][:, :, 0]
@@ -162,3 +168,11 @@ def test_of_two_equal_overlaps_the_later_true_box_is_taken_as_in_coco(second):
     found = boxes_of([(0, 0, 10, 0, 20, 10, 0.9), (*second, 0.8)])
     expected = both(found, truth, 1, 1, (0.05,))
     assert (expected[0, 0] == 1) == (second[2] == 0)  # the first takes the right-hand box
+
+
+def test_levels_of_recall_are_counted_as_a_search_counts_them():
+    for truths in range(1, 400):
+        recalls = np.arange(truths + 1) / truths
+        expected = np.searchsorted(RECALLS, recalls, side="right")
+        np.testing.assert_array_equal(levels_reached(recalls), expected)
+    np.testing.assert_array_equal(levels_reached(RECALLS), np.arange(101) + 1)

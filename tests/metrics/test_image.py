@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from tests.metrics.worlds import world
+from tests.metrics.worlds import CLASSES, detections, record, world
 from wsrpn.calibration import sigmoid
 from wsrpn.metrics.gather import gather
 from wsrpn.metrics.image import Decisions, Ranking, ranking
 from wsrpn.metrics.reliability import Reliability, calibration_error, curve, log_loss
+from wsrpn.types import Dataset, Predictions
 
 
 def evidence(seed=0, **changes):
@@ -65,6 +66,23 @@ def test_decisions_equal_scikit_learn():
     healthy = ~true.any(axis=1)
     expected = (~yes.any(axis=1))[healthy].mean()
     assert found["specificity_no_finding"].total[0] == pytest.approx(expected)
+
+
+def test_specificity_of_a_class_is_of_images_known_not_to_have_it_and_answered():
+    nan = float("nan")
+    labels = [(0.0, 0.0), (0.0, nan), (0.0, 1.0), (nan, 0.0), (1.0, 0.0)]
+    answers = [(2.0, -1.0), (-1.0, -1.0), (-1.0, 3.0), (0.5, nan), (-1.0, 2.0)]
+    records = tuple(record(f"i{i}", (*own, 1.0)) for i, own in enumerate(labels))
+    found = tuple(detections(f"i{i}", (), (*own, 0.0)) for i, own in enumerate(answers))
+    asked = gather(
+        Predictions(CLASSES, found), Dataset("x", CLASSES, records), thresholds={"Nodule": 0.9}
+    )
+    # Images 0, 1 and 2 are known not to have Mass; 0 and 4 not to have Nodule, and were answered.
+    rows = np.array([[1.0] * 5, [0.0, 1, 1, 1, 1], [0.0, 0, 0, 1, 1]])
+    specificity = Decisions(asked).figures(rows)["specificity"]
+    expected = [[2 / 3, 1.0, nan], [1.0, 1.0, nan], [nan, 1.0, nan]]
+    np.testing.assert_allclose(specificity.per_class, expected)
+    np.testing.assert_allclose(specificity.total, [5 / 6, 1.0, 1.0])
 
 
 def test_brier_and_log_loss_equal_scikit_learn():

@@ -29,7 +29,7 @@ def seen_as(images, texts, ids):
     return Evidence(
         ids=names, patients=names, classes=("Mass",), labels=np.zeros((count, 1)),
         logits=np.zeros((count, 1)), thresholds=np.full(1, 0.5), found=empty, chosen=empty,
-        truth=empty, boxed=np.ones(count, dtype=bool), pairs=pairs,
+        truth=empty, boxed=np.ones(count, dtype=bool), area_px=np.full(count, np.nan), pairs=pairs,
     )  # fmt: skip
 
 

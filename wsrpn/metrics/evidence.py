@@ -81,6 +81,7 @@ class Evidence:
         chosen: those that the operating point shows, for metrics that know no scores.
         truth: gold boxes.
         boxed: images whose boxes are known; the others are in none of the three tables.
+        area_px: pixels of each image; nan where nobody knows.
         regions: figures of the Gaussian maps per image, with the columns of `classes`, or None.
         pairs: images and texts in one space, or None where no image has both.
         notes: what was left out on the way.
@@ -96,6 +97,7 @@ class Evidence:
     chosen: BoxTable
     truth: BoxTable
     boxed: Bool[np.ndarray, " b"]
+    area_px: Float[np.ndarray, " b"]
     regions: tuple[RegionFigures | None, ...] = ()
     pairs: Pairs | None = None
     notes: tuple[str, ...] = field(default=())

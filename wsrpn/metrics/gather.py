@@ -23,6 +23,7 @@ def gather(
     images: Images = "all",
     thresholds: Mapping[str, float] | None = None,
     box_thresholds: Mapping[str, float] | None = None,
+    sizes_px: Mapping[str, tuple[int, int]] | None = None,
 ) -> Evidence:
     """Join predictions and truth.
 
@@ -33,6 +34,7 @@ def gather(
             (`listed`), or an image on which nothing was found (`empty`).
         thresholds: operating point per class; 0.5 where there is none.
         box_thresholds: see `wsrpn.calibration.chosen`.
+        sizes_px: height and width of images of which the predictions do not tell them.
 
     Raises:
         InputError: nothing in common, an image twice, or images without predictions.
@@ -60,6 +62,13 @@ def gather(
             "absent from their image, and it has no true box there."
         )
     found = found.take(~lost)
+    area_px = _areas(detections, sizes_px or {})
+    unsized = int((boxed & np.isnan(area_px)).sum())
+    if unsized and len(truth):
+        notes.append(
+            f"{unsized} of {int(boxed.sum())} images with known boxes are left out of figures by "
+            "size: how large the image is, neither the predictions nor its file tells."
+        )
     limits = np.array([(thresholds or {}).get(c, calibration.DEFAULT_THRESHOLD) for c in classes])
     box_limits = np.array([box_thresholds[c] for c in classes]) if box_thresholds else None
     keep = calibration.chosen(
@@ -76,6 +85,7 @@ def gather(
         chosen=found.take(keep),
         truth=truth,
         boxed=boxed,
+        area_px=area_px,
         regions=tuple(_regions(d, theirs) for d in detections),
         pairs=_pairs(detections, notes),
         notes=tuple(notes),
@@ -171,6 +181,15 @@ def _nothing(name: str, classes: int) -> Detections:
         classes=np.zeros(0, dtype=np.int64),
         image_logits=np.full(classes, np.nan),
     )
+
+
+def _areas(
+    detections: list[Detections], sizes_px: Mapping[str, tuple[int, int]]
+) -> Float[np.ndarray, " b"]:
+    """Pixels of each image, nan where nobody knows."""
+    known = (d.size_px if min(d.size_px) > 0 else sizes_px.get(d.id, (0, 0)) for d in detections)
+    area = np.array([float(height * width) for height, width in known])
+    return np.where(area > 0, area, np.nan)
 
 
 def _logits(detections: list[Detections], classes: int) -> Float[np.ndarray, "b k"]:

@@ -3,6 +3,10 @@
 Greedy, as COCO does it: the boxes of one image and class, best score first, each take the free true
 box that they overlap most, if the overlap reaches the threshold (of equal overlaps the later box).
 A box of rank n only competes with those of ranks below n, so one round per rank serves all images.
+
+Where only a part of the boxes is asked about, such as those of one size, the others still explain
+(COCO's area ranges): a found box takes a true box that is asked about if it can, else one that is
+not. It is then neither right nor wrong, as is one that meets nothing and is not asked about itself.
 """
 
 import itertools
@@ -30,9 +34,10 @@ class Matches:
         image: index of the image of each found box.
         score: its score.
         rank: how many boxes of its image and class are better.
-        hit: whether it met a true box, per threshold.
+        hit: whether it met a true box that is asked about, per threshold.
         start: the boxes of class i are `start[i]` to `start[i + 1]`.
-        truths: number of true boxes per image and class.
+        truths: number of true boxes per image and class, of those that are asked about.
+        judged: whether it is right or wrong, per threshold; None where every box is.
     """
 
     thresholds: tuple[float, ...]
@@ -42,6 +47,7 @@ class Matches:
     hit: Bool[np.ndarray, "t n"]
     start: Int[np.ndarray, " k1"]
     truths: Float[np.ndarray, "b k"]
+    judged: Bool[np.ndarray, "t n"] | None = None
 
     def of_class(self, label: int) -> slice:
         """Where the boxes of a class stand."""
@@ -57,6 +63,7 @@ def match(
     classes: int,
     overlap: Overlap = "iou",
     max_detections: int = 100,
+    asked: tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " m"]] | None = None,
 ) -> Matches:
     """Match found to true boxes of the same image and class.
 
@@ -68,22 +75,26 @@ def match(
         classes: number of classes.
         overlap: intersection over union, or over the area of the found box.
         max_detections: boxes used per image and class, best first.
+        asked: which found and which true boxes are asked about; all where None is given.
 
     Reference:
         pycocotools `COCOeval.evaluateImg`.
     """
     rank = ranks(found, classes)
-    found, rank = found.take(rank < max_detections), rank[rank < max_detections]
-    order = np.lexsort((-found.score, found.label))  # stable: ties keep the images' order
-    found, rank = found.take(order), rank[order]
+    used = np.flatnonzero(rank < max_detections)
+    used = used[np.lexsort((-found.score[used], found.label[used]))]  # ties keep the images' order
+    of_found, of_truth = asked or (None, np.ones(len(truth), dtype=bool))
+    found, rank = found.take(used), rank[used]
+    hit, spent = _greedy(found, rank, truth, of_truth, thresholds, classes, overlap)
     return Matches(
         thresholds=tuple(float(t) for t in thresholds),
         image=found.image,
         score=found.score,
         rank=rank,
-        hit=_greedy(found, rank, truth, thresholds, classes, overlap),
+        hit=hit,
         start=np.searchsorted(found.label, np.arange(classes + 1)),
-        truths=truth.per_image(images, classes),
+        truths=truth.take(of_truth).per_image(images, classes),
+        judged=None if of_found is None else hit | (of_found[used] & ~spent),
     )
 
 
@@ -134,10 +145,12 @@ def _greedy(
     found: BoxTable,
     rank: Int[np.ndarray, " n"],
     truth: BoxTable,
+    asked: Bool[np.ndarray, " m"],
     thresholds: Sequence[float],
     classes: int,
     over: Overlap,
-) -> Bool[np.ndarray, "t n"]:
+) -> tuple[Bool[np.ndarray, "t n"], Bool[np.ndarray, "t n"]]:
+    """Found boxes that met a true box that is asked about, and those that met another."""
     # COCO's own guard: an overlap of 1 that rounding made smaller still counts as 1.
     least = np.minimum(np.asarray(thresholds, dtype=np.float64), 1 - 1e-10)
     left, right = pairs(found.image * classes + found.label, truth.image * classes + truth.label)
@@ -145,10 +158,13 @@ def _greedy(
         found.xyxy_px[left].astype(np.float64), truth.xyxy_px[right].astype(np.float64), over=over
     )
     near = np.flatnonzero(size >= least.min()) if len(least) else np.zeros(0, dtype=np.int64)
-    # The last free pair of a box is its choice: largest overlap, of equal ones the later box.
-    near = near[np.lexsort((right[near], size[near], left[near], rank[left[near]]))]
+    # The last free pair of a box is its choice: largest overlap, of equal ones the later box; a
+    # true box that is asked about goes before all that are not.
+    near = near[
+        np.lexsort((right[near], size[near], asked[right[near]], left[near], rank[left[near]]))
+    ]
     left, right, size = left[near], right[near], size[near]
-    hit = np.zeros((len(least), len(found)), dtype=bool)
+    hit, spent = np.zeros((2, len(least), len(found)), dtype=bool)
     taken = np.zeros((len(least), len(truth)), dtype=bool)
     rounds = np.flatnonzero(np.diff(rank[left], prepend=-1))
     for low, high in itertools.pairwise([*rounds, len(left)]):
@@ -158,6 +174,7 @@ def _greedy(
         choice = np.maximum.reduceat(place, np.flatnonzero(np.diff(box, prepend=-1)), axis=1)
         at, which = np.nonzero(choice >= 0)
         chosen = choice[at, which]
-        hit[at, box[chosen]] = True
+        met = asked[true[chosen]]
+        hit[at, box[chosen]], spent[at, box[chosen]] = met, ~met
         taken[at, true[chosen]] = True
-    return hit
+    return hit, spent
