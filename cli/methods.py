@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsrpn.compare import Entry
-    from wsrpn.types import Dataset
+    from wsrpn.truth import Judged
 
 # What two runs may differ in and still be one method: the seed, and what belongs to the machine.
 FREE = (("train", "seed"), ("train", "workers"), ("data", "cache"))
@@ -20,19 +20,18 @@ class Run:
 
     Attributes:
         given: the method that the user named for it, "" where none.
-        path: the folder or file.
-        entry: its answers.
-        dataset: their truth, with the classes of the run.
-        source: data that the run was trained on, "" for a file.
+        judged: its answers and their truth.
         kind: config without what makes no other method, None for a file.
     """
 
     given: str
-    path: Path
-    entry: "Entry"
-    dataset: "Dataset"
-    source: str
+    judged: "Judged"
     kind: dict[str, Any] | None
+
+    @property
+    def entry(self) -> "Entry":
+        """Its answers."""
+        return self.judged.entry
 
 
 def load(
@@ -53,8 +52,9 @@ def load(
     from wsrpn import config as configs
     from wsrpn.compare import Entry
     from wsrpn.errors import InputError
+    from wsrpn.truth import Judged, refuse_other
 
-    from . import sources, truth
+    from . import sources
 
     places = list(parse(texts))
     for _, path in places:
@@ -73,8 +73,8 @@ def load(
         entry = Entry(name, told.predictions, fitted, own.train.seed if own else None)
         kind = None if own is None else _kind(configs.document(own))
         source = own.data.source if own else ""
-        found.append(Run(given, path, entry, told.dataset, source, kind))
-        truth.refuse_other(found[0], found[-1], images=images)
+        found.append(Run(given, Judged(entry, told.dataset, source), kind))
+        refuse_other(found[0].judged, found[-1].judged, images=images)
     return found
 
 

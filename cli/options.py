@@ -157,32 +157,9 @@ def load_code(paths: list[Path] | None) -> None:
     Raises:
         InputError: no such file, or it fails, with the line of it.
     """
-    import hashlib
-    import importlib.util
-    import traceback
+    from wsrpn import registry
 
-    from wsrpn.errors import InputError
-
-    for path in paths or []:
-        if not path.is_file():
-            raise InputError(f"--code {path}: no such file.")
-        # In sys.modules, so that annotations of its classes can be looked up there.
-        name = f"wsrpn_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if name in sys.modules:
-            continue
-        if spec is None or spec.loader is None:
-            raise InputError(f"--code {path}: a Python file (.py) was expected.")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            if debug():
-                raise
-            own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-            line = f":{own[-1].lineno}" if own else ""
-            raise InputError(f"--code {path}{line}: {type(error).__name__}: {error}") from None
+    registry.load_code(paths or [], raw=debug())
 
 
 def document(

@@ -61,6 +61,7 @@ def answers(
     Raises:
         InputError: the source, the data or the split is not there, or there are no maps to cut.
     """
+    from wsrpn import answers as answering
     from wsrpn import predictions as prediction_files
     from wsrpn.errors import InputError
 
@@ -78,7 +79,6 @@ def answers(
         if mapped is not dataset:
             found, dataset = prediction_files.read(source, mapped), mapped
         return Answers(found, dataset, None, out or source.parent, source)
-    from wsrpn.data import splits
     from wsrpn.predict import open_run
 
     run = open_run(source, device=device)
@@ -87,34 +87,16 @@ def answers(
     if map_threshold:
         maps = map_choice(run, dataset, map_threshold, on_error=on_error)
         run = run.cut_at(maps.threshold)
-    own = not data or data == run.config.data.source
-    folder = out or source / (f"eval-{split}" if own else f"eval-{split}-{short(data)}")
-    file = folder / "predictions.json"
-    predictions = predict(run, dataset, on_error=on_error, file=file)
-    again = trained_on(dataset) if own else splits.seen(dataset, source / "splits.csv")
-    predictions = noted(predictions, again)
-    return Answers(predictions, dataset, run, folder, file, maps)
-
-
-def trained_on(dataset: "Dataset") -> list[str]:
-    """A sentence if images of a run's own data, split as they were then, were trained on."""
-    from wsrpn.errors import counted
-
-    count = len(dataset.split("train"))
-    if not count:
-        return []
-    verb = "was" if count == 1 else "were"
-    return [
-        f"{count} of {counted(len(dataset), 'image')} {verb} trained on by this run, so figures "
-        "look better than they are."
-    ]
-
-
-def noted(predictions: "Predictions", notes: list[str]) -> "Predictions":
-    """The predictions with more notes, which every report of them repeats."""
-    told = predictions.provenance
-    told = {**told, "notes": [*told.get("notes", ()), *notes]} if notes else told
-    return dataclasses.replace(predictions, provenance=told)
+    own = answering.is_own(run, data)
+    place = out or answering.folder(source, split, "" if own else data)
+    file = place / "predictions.json"
+    with options.progress("predict", len(dataset)) as bar:
+        predictions = answering.answers(
+            run, dataset, file, own=own, on_error=on_error, listen=bar.advance
+        )
+    for name, reason in predictions.failed.items():
+        options.say(f"skipped {name}: {reason}")
+    return Answers(predictions, dataset, run, place, file, maps)
 
 
 def map_choice(run: "TrainedRun", dataset: "Dataset", asked: str, *, on_error: str) -> "MapChoice":
@@ -160,20 +142,6 @@ def renamed(
     return dataclasses.replace(mapped, notes=(*mapped.notes, *notes))
 
 
-def short(data: str) -> str:
-    """A part of a folder's name for other data than the run's own.
-
-    Example:
-        >>> short("nih:/data/x")[:6]
-        'nih_da'
-    """
-    import hashlib
-    import re
-
-    digest = hashlib.sha256(data.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9]+', '_', data)[:30].strip('_')}-{digest}"
-
-
 def check(split: str, on_error: str) -> None:
     """Refuse words that are not choices.
 
@@ -190,10 +158,11 @@ def load(data: str, split: str, *, quiet: bool = False) -> "Dataset":
     Raises:
         InputError: nothing there, or nothing in that split.
     """
+    from wsrpn import answers
     from wsrpn.config import DataConfig
     from wsrpn.data import base
 
-    return part(base.load(DataConfig(source=data)), split, quiet=quiet)
+    return told(answers.part(base.load(DataConfig(source=data)), split), quiet=quiet)
 
 
 def load_for(
@@ -209,77 +178,18 @@ def load_for(
     Raises:
         InputError: names of classes for the run's own data, or that nobody has.
     """
-    from wsrpn.data import base, mapping, splits
-    from wsrpn.errors import InputError
+    from wsrpn import answers
+    from wsrpn.data import mapping
 
-    own = run.config.data
-    if not data or data == own.source:
-        if named:
-            raise InputError("--map is for other data than the run's own; pass --data.")
-        dataset = base.load(dataclasses.replace(own, classes=run.classes))
-        kept = splits.restore(dataset, splits.read(run.folder / "splits.csv"))
-        return part(kept, split, quiet=quiet)
-    dataset = base.load(dataclasses.replace(own, source=data, classes=(), rename={}))
-    aligned = mapping.align(dataset, run.classes, mapping.parse(named or []))
-    return part(aligned, split, quiet=quiet)
+    found = answers.data_of(run, data, split, mapping.parse(named or []))
+    return told(found, quiet=quiet)
 
 
-def part(dataset: "Dataset", split: str, *, quiet: bool = False) -> "Dataset":
-    """One split, its notes said aloud unless it is `quiet`.
-
-    Raises:
-        InputError: it is empty.
-    """
-    from wsrpn.errors import InputError
-
+def told(dataset: "Dataset", *, quiet: bool) -> "Dataset":
+    """The data set, its notes said aloud unless it is `quiet`."""
     for note in () if quiet else dataset.notes:
         options.say(f"note: {note}")
-    if split == "all":
-        return dataset
-    chosen = dataset.split(split)  # type: ignore[arg-type]
-    if not len(chosen):
-        counts = {name: len(dataset.split(name)) for name in ("train", "val", "test")}
-        there = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise InputError(f"{dataset.name}: no image in split {split} ({there}).")
-    return chosen
-
-
-def predict(run: "TrainedRun", dataset: "Dataset", *, on_error: str, file: Path) -> "Predictions":
-    """Predictions from `file` if this model made them on these images, else made and written."""
-    from wsrpn import config as configs
-    from wsrpn import predict as predictor
-    from wsrpn import predictions as prediction_files
-    from wsrpn.data import cache
-    from wsrpn.errors import InputError
-
-    # Images of another folder may have the same names, and a config may have been edited.
-    seen = cache.fingerprint([record.path for record in dataset.records], configs.dump(run.config))
-    wanted = {**run.provenance(), "images_sha256": dataset.digest(), "inputs_sha256": seen}
-    texts, notes = predictor.captions(run, dataset)
-    if run.text is not None:
-        told = ("encoder", "fingerprint", "digest")
-        wanted["text"] = {key: texts.facts[key] for key in told} if texts else None
-        wanted["notes"] = [*run.notes, *notes]
-    if file.is_file():
-        try:
-            found = prediction_files.read(file, dataset)
-        except InputError:
-            found = None
-        if found is not None and not found.failed and matches(found.provenance, wanted):
-            return found
-    with options.progress("predict", len(dataset)) as bar:
-        made = predictor.predict(run, dataset, on_error=on_error, listen=bar.advance, texts=texts)
-    made = dataclasses.replace(made, provenance={**made.provenance, **wanted})
-    for name, reason in made.failed.items():
-        options.say(f"skipped {name}: {reason}")
-    prediction_files.write(made, file)
-    # What is on disk is what is scored, so that a second look gives the same figures to the bit.
-    return prediction_files.read(file, dataset)
-
-
-def matches(found: object, wanted: dict[str, object]) -> bool:
-    """Whether a provenance says all of `wanted`."""
-    return isinstance(found, dict) and all(found.get(k) == v for k, v in wanted.items())
+    return dataset
 
 
 def calibration(source: Path, given: Path | None) -> "Calibration | None":

@@ -65,6 +65,7 @@ def test_a_later_change_wins(tmp_path):
         ("phases: [{weights: {a: 1}}, {weights: {a: 1}}]", "phases.0.until is missing"),
         ("phases: [{weights: {a: 1}, until: 3}, {weights: {a: 1}, until: 3}]", "above 3"),
         ("phases: [{weights: {a: -1}}]", "phases.0.weights.a"),
+        ("phases: [{weights: {a: 1}, ramp: 2}]", "phases.0.ramp: there is no phase before it"),
         ("- a\n- b", "a config is a mapping"),
         ("just words", "a config is a mapping"),
         ("train: {epochs: 5", "line 1: not YAML"),
@@ -101,7 +102,7 @@ def test_a_change_that_does_not_fit_is_refused(tmp_path, change, words):
 
 
 def test_a_missing_file_and_an_unknown_preset_say_what_there_is(tmp_path):
-    with pytest.raises(InputError, match=r"no such config file. Presets: .*cam"):
+    with pytest.raises(InputError, match=r"no such config file; a preset is named .*cam"):
         configs.load(tmp_path / "none.yaml")
     with pytest.raises(InputError, match=r"No preset is called 'camm'. Did you mean 'cam'\?"):
         configs.load("camm")

@@ -7,6 +7,7 @@ before a load, and a checkpoint that fails is passed over for the one before it,
 pickle is read.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -116,11 +117,7 @@ def read(path: Path) -> Checkpoint:
     Raises:
         InputError: missing, damaged, or of a newer schema.
     """
-    state = files.read_json(path, what="the state of a checkpoint")
-    if not isinstance(state, dict) or state.pop("state_sha256", None) != state_digest(state):
-        raise InputError(f"{path}: damaged, its hash does not match")
-    if state["schema"] > SCHEMA:
-        raise InputError(f"{path}: written by a newer wsrpn (schema {state['schema']})")
+    state = _state(path)
     weights = path.with_suffix(".safetensors")
     try:
         data = weights.read_bytes()
@@ -133,6 +130,23 @@ def read(path: Path) -> Checkpoint:
     except SafetensorError as error:
         raise InputError(f"{weights}: not a safetensors file ({error})") from None
     return Checkpoint(state["step"], tensors, state)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    state = files.read_json(path, what="the state of a checkpoint")
+    if not isinstance(state, dict) or state.pop("state_sha256", None) != state_digest(state):
+        raise InputError(f"{path}: damaged, its hash does not match")
+    if state["schema"] > SCHEMA:
+        raise InputError(f"{path}: written by a newer wsrpn (schema {state['schema']})")
+    return state
+
+
+def newest(folder: Path, kind: str) -> dict[str, Any] | None:
+    """What the newest checkpoint of a kind says of itself, its tensors unread; None without one."""
+    for path in candidates(folder, kind):
+        with contextlib.suppress(InputError):
+            return _state(path)
+    return None
 
 
 def _prune(folder: Path, kind: str, *, step: int, keep: int) -> None:

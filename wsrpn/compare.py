@@ -10,6 +10,7 @@ value, then the replicates), `c` columns (the total, then the classes).
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ from wsrpn.errors import InputError, nearest
 from wsrpn.evaluate import evidence_of, provenance, seen_before, unproven
 from wsrpn.metrics import seeds
 from wsrpn.metrics.evidence import Evidence, Values, metrics
-from wsrpn.metrics.gather import Images
+from wsrpn.metrics.gather import Images, gather
 from wsrpn.metrics.panel import Panel
-from wsrpn.types import Dataset, Figure, Predictions
+from wsrpn.types import Dataset, Detections, Figure, Predictions, Record
 
 FIGURES = ("auroc", "image_ap", "ap@0.1", "ap@0.3", "ap@0.5", "rodeo", "pointing_game")
 MANY = 20  # intervals from which on it is said that some leave out 0 by chance
@@ -199,17 +200,37 @@ def _evidence(
 
 def _providers(evidence: Evidence, figures: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of the figures, and the registered metrics that give them."""
-    gives = {
-        figure: name
-        for name in metrics
-        for figure in metrics.build(name, evidence=evidence).figures(np.ones((1, len(evidence))))
-    }
+    gives = _gives(evidence)
     wanted = list(dict.fromkeys(figures or (f for f in FIGURES if f in gives)))
     wanted = list(gives) if wanted == ["all"] else wanted
     for figure in wanted:
         if figure not in gives:
             raise InputError(f"--metric: no figure is called '{figure}'. {nearest(figure, gives)}")
     return wanted, list(dict.fromkeys(gives[figure] for figure in wanted))
+
+
+def _gives(evidence: Evidence) -> dict[str, str]:
+    """Figure → the registered metric that gives it."""
+    return {
+        figure: name
+        for name in metrics
+        for figure in metrics.build(name, evidence=evidence).figures(np.ones((1, len(evidence))))
+    }
+
+
+def known() -> tuple[str, ...]:
+    """Names of all figures, for whoever wants to know them before there are predictions."""
+    record = Record("image", Path("image"), "patient", (1.0,))
+    nothing = Detections(
+        id=record.id,
+        size_px=(1, 1),
+        xyxy_px=np.zeros((0, 4)),
+        scores=np.zeros(0),
+        classes=np.zeros(0, dtype=np.int64),
+        image_logits=np.full(1, np.nan),
+    )
+    dataset = Dataset("", ("class",), (record,))
+    return tuple(_gives(gather(Predictions(dataset.classes, (nothing,)), dataset)))
 
 
 def _rows(

@@ -35,6 +35,21 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
+def spread(name: str) -> tuple[str, ...]:
+    """The devices that several processes take in turn: every GPU for `auto` and `cuda`.
+
+    Args:
+        name: auto, cpu, cuda, cuda:1 ….
+
+    Raises:
+        InputError: an unknown device, or one this machine does not have.
+    """
+    count = torch.cuda.device_count()
+    if count and name in ("auto", "cuda"):
+        return tuple(f"cuda:{n}" for n in range(count))
+    return (str(choose_device(name)),)
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is in hardware; in emulation it would only be slow."""
     if device.type == "cuda":

@@ -8,6 +8,7 @@ an option of the command. The options of a model or a loss stand in its signatur
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -109,7 +110,7 @@ class Phase:
     Attributes:
         until: end of the half-open interval in epochs; None is the end of training.
         weights: loss name → weight.
-        ramp: epochs over which the weights move from those of the phase before.
+        ramp: epochs over which the weights move from those of the phase before; not in the first.
         curve: how they move, in a straight line or along half a cosine.
     """
 
@@ -286,34 +287,55 @@ def load(
         for key, value in mapping.items():
             _put(tree, str(key), value, where=f"{where}: {key}")
     for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {change}: write it as a.b=value, for example train.epochs=5.")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {change}: the value is not YAML.") from None
-        _put(tree, key.strip(), value, where=f"--set {change}")
+        key, value = _change(change)
+        _put(tree, key, value, where=f"--set {change}")
     return parse(tree, where=where)
 
 
+def changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Changes as the command line takes them, `a.b=value`, as a mapping; a later one wins.
+
+    Raises:
+        InputError: not of this form, or the value is not YAML.
+
+    Example:
+        >>> changes(["train.epochs=5", "phases.0.weights={detection: 1}"])
+        {'train.epochs': 5, 'phases.0.weights': {'detection': 1}}
+    """
+    return dict(map(_change, texts))
+
+
+def _change(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text}: write it as a.b=value, for example train.epochs=5.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text}: the value is not YAML.") from None
+
+
 def _tree(name: str) -> tuple[dict[str, Any], str]:
-    path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise InputError(f"{name}: no such config file. Presets: {', '.join(presets())}.")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{name}: cannot be read as UTF-8 text ({error}).") from None
-    else:
-        known = presets()
-        if name not in known:
-            raise InputError(
-                f"No preset is called '{name}'. {nearest(name, known)} "
-                "A config of your own ends in .yaml."
-            )
-        text = known[name]
+    tree = mapping_of(name, presets(), kind="config", shipped="preset", first="base: wsrpn-demo")
+    return _on_base(tree, name), name
+
+
+def mapping_of(
+    name: str, known: Mapping[str, str], *, kind: str, shipped: str, first: str
+) -> dict[str, Any]:
+    """The mapping of a YAML file, or of what the package brings under a name.
+
+    Args:
+        name: path that ends in .yaml or .yml, or a name of `known`.
+        known: name → YAML text.
+        kind: what such a file is called in error sentences.
+        shipped: what one of `known` is called there.
+        first: a line that such a file may begin with.
+
+    Raises:
+        InputError: no such file or name, or not a YAML mapping.
+    """
+    text = _text(Path(name), known, kind=kind, shipped=shipped)
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -321,10 +343,29 @@ def _tree(name: str) -> tuple[dict[str, Any], str]:
         line = f" line {mark.line + 1}:" if mark else ""
         raise InputError(f"{name}:{line} not YAML ({getattr(error, 'problem', error)}).") from None
     if tree is None:
-        raise InputError(f"{name}: the config is empty; begin it with a line base: wsrpn-demo")
+        raise InputError(f"{name}: the {kind} is empty; begin it with a line {first}")
     if not isinstance(tree, dict):
-        raise InputError(f"{name}: a config is a mapping such as 'train: {{epochs: 5}}'.")
-    return _on_base(tree, name), name
+        raise InputError(f"{name}: a {kind} is a mapping; begin it with a line {first}")
+    return tree
+
+
+def _text(path: Path, known: Mapping[str, str], *, kind: str, shipped: str) -> str:
+    """What stands in a file that ends in .yaml, or in one of the package."""
+    if path.suffix not in {".yaml", ".yml"}:
+        if str(path) in known:
+            return known[str(path)]
+        raise InputError(
+            f"No {shipped} is called '{path}'. {nearest(str(path), known)} "
+            f"A {kind} of your own ends in .yaml."
+        )
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such {kind} file; a {shipped} is named without .yaml: {', '.join(known)}."
+        )
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
 
 
 def _on_base(tree: dict[str, Any], where: str) -> dict[str, Any]:
@@ -380,6 +421,12 @@ def _place(items: list[Any], text: str, where: str) -> int:
     return int(text)
 
 
+@functools.cache
+def _adapter() -> Any:
+    """Made once: it takes longer than what it is asked."""
+    return pydantic.TypeAdapter(RunConfig)
+
+
 def parse(tree: Mapping[str, Any], *, where: str = "config") -> RunConfig:
     """A `RunConfig` from plain values.
 
@@ -387,7 +434,7 @@ def parse(tree: Mapping[str, Any], *, where: str = "config") -> RunConfig:
         InputError: the first key or value that does not fit, with its dotted path.
     """
     try:
-        run = pydantic.TypeAdapter(RunConfig).validate_python(dict(tree))
+        run = _adapter().validate_python(dict(tree))
     except pydantic.ValidationError as error:
         raise InputError(_sentence(error, where)) from None
     _check_phases(run, where)
@@ -420,6 +467,11 @@ def _check_phases(run: RunConfig, where: str) -> None:
         raise InputError(f"{where}: phases: at least one phase is needed.")
     if "name" not in run.model:
         raise InputError(f"{where}: model.name is missing, for example 'model: {{name: wsrpn}}'.")
+    if run.phases[0].ramp:
+        raise InputError(
+            f"{where}: phases.0.ramp: there is no phase before it to move from; begin with one "
+            "that has the weights to start with, for example {until: 1, weights: {detection: 1}}."
+        )
     end = 0.0
     for index, phase in enumerate(run.phases):
         last = index == len(run.phases) - 1
@@ -436,7 +488,7 @@ def _check_phases(run: RunConfig, where: str) -> None:
 
 def document(run: RunConfig) -> dict[str, Any]:
     """The config as plain values for YAML and JSON, all defaults filled in."""
-    return pydantic.TypeAdapter(RunConfig).dump_python(run, mode="json")
+    return _adapter().dump_python(run, mode="json")
 
 
 def dump(run: RunConfig) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,25 +71,45 @@ def heatmap(
     if calibration is not None:
         calibration.apply(Predictions(run.classes, (), run.provenance()))  # refused before drawing
     failed: dict[str, str] = {}
-    records = {record.id: record for record in dataset.records}
-    names = file_names(list(records), format)
-    pictures: list[draw.Picture] = []
+    names = file_names([record.id for record in dataset.records], format)
+    kept: list[draw.Picture] = []
     panels: dict[str, Path] = {}
     skipped = failed if on_error == "skip" else None
-    for batch, output in outputs(run, dataset, failed=skipped, batch=4):
-        for index, raw in enumerate(detections(batch, output, run.config.inference)):
-            picture = _picture(records[raw.id], raw, output, index, run.classes, calibration)
-            own = show if show is not None else None
-            panels[raw.id] = out / names[raw.id]
-            draw.save(draw.panel(picture, show=own), panels[raw.id])
-            if len(pictures) < SHEET:  # pictures are held in memory
-                pictures.append(picture)
-            if listen:
-                listen(1)
+    for name, picture in pictures(run, dataset, calibration=calibration, failed=skipped):
+        panels[name] = out / names[name]
+        draw.save(draw.panel(picture, show=show), panels[name])
+        if len(kept) < SHEET:  # pictures are held in memory
+            kept.append(picture)
+        if listen:
+            listen(1)
     sheet = out / f"contact_sheet.{format}"
-    if pictures:
-        draw.save(draw.contact_sheet(pictures), sheet)
+    if kept:
+        draw.save(draw.contact_sheet(kept), sheet)
     return Drawn(panels, sheet, failed)
+
+
+def pictures(
+    run: TrainedRun,
+    dataset: Dataset,
+    *,
+    calibration: Calibration | None = None,
+    failed: dict[str, str] | None = None,
+) -> Iterator[tuple[str, draw.Picture]]:
+    """Each image with what the model says of it, in order.
+
+    Args:
+        run: the trained model, cut where its calibration says.
+        dataset: the images, with boxes where they are known.
+        calibration: see `heatmap`.
+        failed: gets id → reason of images that cannot be read; without it such an image raises.
+
+    Yields:
+        The id of an image, and its picture.
+    """
+    records = {record.id: record for record in dataset.records}
+    for batch, output in outputs(run, dataset, failed=failed, batch=4):
+        for index, raw in enumerate(detections(batch, output, run.config.inference)):
+            yield raw.id, _picture(records[raw.id], raw, output, index, run.classes, calibration)
 
 
 def telling(dataset: Dataset, limit: int) -> Dataset:

@@ -5,9 +5,14 @@ with pydantic. Parameters without a default are given by the program when the pa
 that takes `**options` and hands them to its base class has the options of that one, too.
 """
 
+import hashlib
+import importlib.util
 import inspect
+import sys
+import traceback
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pydantic
@@ -127,3 +132,35 @@ def sentence(error: pydantic.ValidationError, where: str, known: Mapping[str, An
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{where}: unknown key '{path}'. {nearest(path, known)}"
     return f"{where}: {path}: {first['msg']} (got {first['input']!r})."
+
+
+def load_code(paths: Iterable[Path], *, raw: bool = False) -> None:
+    """Import Python files that register parts of the user's own, each once per process.
+
+    Args:
+        paths: the files.
+        raw: let what goes wrong in a file through as it is.
+
+    Raises:
+        InputError: no such file, or it fails, with the line of it.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"--code {path}: no such file.")
+        # In sys.modules, so that annotations of its classes can be looked up there.
+        name = f"wsrpn_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if name in sys.modules:
+            continue
+        if spec is None or spec.loader is None:
+            raise InputError(f"--code {path}: a Python file (.py) was expected.")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            if raw:
+                raise
+            own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+            line = f":{own[-1].lineno}" if own else ""
+            raise InputError(f"--code {path}{line}: {type(error).__name__}: {error}") from None

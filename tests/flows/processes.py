@@ -22,7 +22,7 @@ RANK = int(os.environ.get("RANK", "0"))
 
 
 def main(source: Path, out: Path) -> None:
-    """Three trainings: unbroken, with a signal to the second process, and with text."""
+    """Four trainings: unbroken, with a signal to the second process, with text, with sizes."""
     torch.set_num_threads(1)
     compat.torchvision()
     warnings.simplefilter("error")
@@ -42,6 +42,7 @@ def main(source: Path, out: Path) -> None:
         stop_at(-1)
         ends.append(digest(train(config, out / "stopped", resume=True)))
         ends.append(digest(train(runs.vl(source, *runs.ALIKE), out / "text")))
+        ends.append(digest(train(runs.scaled(source, *runs.ALIKE), out / "scaled")))
     told = {"ends": ends, "stopped": stopped, "written": written}
     (out.parent / f"rank{RANK}.json").write_text(json.dumps(told))
 

@@ -100,7 +100,7 @@ def config_file_that_is_not_YAML(p):
     return ("train", p.tmp / "my.yaml", "--data", p.good)
 
 
-@case(r"nowhere.yaml: no such config file. Presets: ")
+@case(r"nowhere.yaml: no such config file; a preset is named without .yaml: ")
 def config_file_that_is_missing(p):
     return ("train", "nowhere.yaml", "--data", p.good)
 
@@ -169,7 +169,8 @@ def options_of_a_model_that_do_not_go_together(p):
 
 @case(r"model.name is missing")
 def model_without_a_name(p):
-    return p.train(p.good, "--set", "model={backbone: tiny}")
+    (p.tmp / "nameless.yaml").write_text("model: {backbone: tiny}\n")
+    return ("train", p.tmp / "nameless.yaml", "--data", p.good)
 
 
 @case(r"No loss is called 'image_bec'. Did you mean 'image_bce'")

@@ -436,6 +436,40 @@ def test_axes_of_one_value_have_one_tick(made):
     assert float(label.get_text()) == pytest.approx(value.value, abs=1e-3)
 
 
+def test_figures_of_many_methods_stand_in_two_columns_that_do_not_meet(made):
+    methods, dataset = made
+    entry = methods["one"][0]
+    many = {
+        f"a method with a name {n}": [dataclasses.replace(entry, name=str(n))] for n in range(9)
+    }
+    figures = ("auroc", "ap@0.1", "ap@0.3", "ap@0.5", "rodeo")
+    found = compare(many, dataset, figures=figures, bootstrap=0)
+    drawing = paper.forest(found)
+    boxes = [axes.get_position() for axes in drawing.axes]
+    assert len(boxes) == 2 * len(figures)
+    assert len({round(box.x0, 3) for box in boxes}) == 4
+    for i, one in enumerate(boxes):
+        assert 0 < one.x0 < one.x1 < 1
+        assert 0 < one.y0 < one.y1 < 1
+        assert not any(one.overlaps(other) for other in boxes[i + 1 :])
+    few = paper.forest(dataclasses.replace(found, methods=found.methods[:8]))
+    assert len({round(axes.get_position().x0, 3) for axes in few.axes}) == 2
+
+
+def test_an_overview_has_a_row_per_method_and_marks_what_is_told_from_the_baseline(made):
+    methods, dataset = made
+    found = compare(methods, dataset, figures=("auroc", "ap@0.3", "retrieval@1"), bootstrap=40)
+    head, _, *rows = paper.overview(found)
+    assert head == "| | auroc | ap@0.3 |", "what nobody has is left out"
+    assert [row.split(" | ")[0] for row in rows] == ["| good", "| poor", "| one"]
+    value = found.methods[1].figures["auroc"].value
+    assert f"**{value:.3f}**" in rows[1]
+    for row, method in zip(rows, found.methods, strict=True):
+        gap = found.difference(method.name)
+        marked = sum(gap.clear(name) for name in ("auroc", "ap@0.3")) if gap else 0
+        assert row.count("**") == 2 * marked
+
+
 def test_a_requirement_that_names_no_figure_does_not_cost_the_report(many, tmp_path):
     words = ("compare", many / "a-0", many / "b", *FEW, "--out", tmp_path / "c", "--json")
     wrong = cli.wsrpn(*words, "--require", "foo>=1")

@@ -3,13 +3,13 @@
 import csv
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from wsrpn.comparison import Comparison
 from wsrpn.errors import counted
-from wsrpn.report import marks
+from wsrpn.report import fonts, marks
 from wsrpn.report.draw import LINES
 from wsrpn.report.marks import Axes, Drawing
 from wsrpn.types import Figure
@@ -20,6 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 SAME = 1e-6  # values nearer than that are one
 MOST = 12  # figures in one picture; the tables have all of them
+LONG = 8  # methods from which on figures stand in two columns
+_SIDE = 2.7  # inches: of an axes, at least
 _ROW, _HEAD = 0.23, 0.34  # inches: of a method, above the methods of a figure
 _LINE = 0.13  # inches: of the footer
 
@@ -71,12 +73,32 @@ def lines(comparison: Comparison) -> Iterator[tuple[str, str, str, str, str, boo
             )
 
 
-def markdown(comparison: Comparison) -> str:
-    """The table and everything that must be said with it."""
+def overview(comparison: Comparison) -> list[str]:
+    """A row per method, a column per figure; bold where the difference's interval leaves out 0."""
+    names = [name for name in comparison.figures if name in defined(comparison)]
+    rows = [f"| | {' | '.join(names)} |", f"|-|{'-|' * len(names)}"]
+    for method in comparison.methods:
+        gap, cells = comparison.difference(method.name), []
+        for name in names:
+            value = method.figures[name].value
+            text = "–" if value is None else f"{value:.3f}"
+            cells.append(f"**{text}**" if gap and gap.clear(name) else text)
+        rows.append(f"| {method.name} | {' | '.join(cells)} |")
+    return rows
+
+
+def markdown(comparison: Comparison, *, head: Sequence[str] = (), runs: bool = True) -> str:
+    """The table and everything that must be said with it.
+
+    Args:
+        comparison: the figures.
+        head: lines above the table; the names of the methods where there are none.
+        runs: whether the runs of every method are listed.
+    """
     known = comparison.provenance
     base = known["baseline"]
     text = [
-        f"# {', '.join(method.name for method in comparison.methods)}",
+        *(head or (f"# {', '.join(method.name for method in comparison.methods)}",)),
         "",
         f"{known['data']}: {extent(comparison)}; classes {', '.join(comparison.classes)}. "
         f"{known['bootstrap']} replicates.",
@@ -85,18 +107,18 @@ def markdown(comparison: Comparison) -> str:
         "|-|-|-|-|-|",
     ]
     last = ""
-    for figure, title, value, runs, gap, clear in lines(comparison):
+    for figure, title, value, reach, gap, clear in lines(comparison):
         cells = (
             "" if figure == last else figure,
             title,
             value,
-            runs,
+            reach,
             f"**{gap}**" if clear else gap,
         )
         text.append(f"| {' | '.join(cells)} |")
         last = figure
     text += ["", "*runs*: the lowest and the highest. In bold: the interval leaves out 0.", ""]
-    for method in comparison.methods:
+    for method in comparison.methods if runs else ():
         pairs = zip(method.runs, method.seeds, strict=True)
         named = [run if seed is None else f"{run} (seed {seed})" for run, seed in pairs]
         text.append(f"- {method.name}: {', '.join(named)}")
@@ -129,60 +151,81 @@ def _plain(figure: Figure) -> tuple[float | None, float | None, float | None]:
     return (figure.value, figure.low, figure.high)
 
 
-def _defined(comparison: Comparison) -> list[str]:
+def defined(comparison: Comparison) -> tuple[str, ...]:
     """Figures that some method has."""
-    return [
+    return tuple(
         figure
         for figure in comparison.figures
         if any(method.figures[figure].value is not None for method in comparison.methods)
-    ]
+    )
 
 
-def left_out(comparison: Comparison) -> list[str]:
-    """A sentence if `forest` has no room for all figures, else nothing."""
-    rest = _defined(comparison)[MOST:]
+def left_out(
+    comparison: Comparison, *, stem: str = "compare", choice: str = "--metric NAME,…"
+) -> list[str]:
+    """A sentence if `forest` has no room for all figures, else nothing.
+
+    Args:
+        comparison: the figures.
+        stem: of the names of the tables.
+        choice: what chooses the figures.
+    """
+    rest = defined(comparison)[MOST:]
     if not rest:
         return []
     return [
-        f"The picture has room for {MOST} figures; {len(rest)} more are in compare.md and "
-        f"compare.csv, and --metric NAME,… chooses those of the picture: {', '.join(rest)}."
+        f"The picture has room for {MOST} figures; {len(rest)} more are in {stem}.md and "
+        f"{stem}.csv, and {choice} chooses those of the picture: {', '.join(rest)}."
     ]
 
 
-def forest(comparison: Comparison) -> Drawing:
+def forest(comparison: Comparison, *, foot: Sequence[str] | None = None) -> Drawing:
     """Values at the left, paired differences to the baseline at the right, figure by figure.
 
     Lines are 95 % intervals, small circles single runs. A difference whose interval leaves out 0 is
     filled. At most `MOST` figures are drawn, and the footer names the others; figures that nobody
     has are left out.
+
+    Args:
+        comparison: the figures.
+        foot: sentences below the picture; `left_out` where None.
     """
-    drawn = _defined(comparison)[:MOST]
+    drawn = defined(comparison)[:MOST]
     count = len(comparison.methods)
+    columns = 2 if count > LONG and len(drawn) > 2 else 1
+    rows = max(-(-len(drawn) // columns), 1)
     longest = max(len(method.name) for method in comparison.methods)
-    left, width = 0.35 + 0.075 * min(longest, 40), 8.6
+    left = 0.35 + 0.075 * min(longest, 40)
+    each = max(8.6 / columns, left + 0.55 + 2 * _SIDE)
+    width, half = each * columns, (each - left - 0.55) / 2
     block = _HEAD + _ROW * count + 0.2
-    foot = [part for text in left_out(comparison) for part in textwrap.wrap(text, 145)]
-    height = 0.62 + block * max(len(drawn), 1) + 0.3 + _LINE * len(foot)
+    said = left_out(comparison) if foot is None else foot
+    foot = [part for text in said for part in textwrap.wrap(text, int(17 * width))]
+    height = 0.62 + block * rows + 0.3 + _LINE * len(foot)
     figure = marks.new(width, height)
-    figure.text(0.1 / width, 0.06 / height, "\n".join(foot), fontsize=7, color="0.35", va="bottom")
-    half = (width - left - 0.55) / 2
+    figure.text(0.1 / width, 0.06 / height, "\n".join(foot), fontsize=7, color="0.35", va="bottom",
+                **fonts.style())  # fmt: skip
     known = comparison.provenance
     words = f"{known['data']}: {extent(comparison)}"
-    figure.text(0.1 / width, 1 - 0.2 / height, marks._cut(words, 105), fontsize=9, va="center")
-    base = known["baseline"]
+    cut = marks._cut(words, int(12 * width))
+    figure.text(0.1 / width, 1 - 0.2 / height, cut, fontsize=9, va="center", **fonts.style())
     over = sorted({d.covers for d in comparison.differences})
     titles = (
-        ("value, 95 % over patients; circles: runs", left),
-        (f"difference to {base}, 95 % over {' or '.join(over)}", left + half + 0.4),
+        "value, 95 % over patients; circles: runs",
+        f"− {known['baseline']}, 95 % over {' or '.join(over)}",
     )
-    for title, x in titles:
-        cut = marks._cut(title, int(half * 15))
-        figure.text(x / width, 1 - 0.48 / height, cut, fontsize=8, color="0.35", va="center")
     for index, name in enumerate(drawn):
-        bottom = height - 0.62 - block * (index + 1) + 0.2
+        column, row = divmod(index, rows)
+        bottom = height - 0.62 - block * (row + 1) + 0.2
+        places = [column * each + left, column * each + left + half + 0.4]
+        if row == 0:
+            for title, x in zip(titles, places, strict=True):
+                cut = marks._cut(title, int(half * 15))
+                figure.text(x / width, 1 - 0.48 / height, cut, fontsize=8, color="0.35",
+                            va="center", **fonts.style())  # fmt: skip
         sides = [
             figure.add_axes((x / width, bottom / height, half / width, _ROW * count / height))
-            for x in (left, left + half + 0.4)
+            for x in places
         ]
         sides[0].set_title(name, fontsize=9, loc="left", pad=3, weight="bold")
         _values(sides[0], comparison, name)
@@ -201,7 +244,8 @@ def _values(axes: Axes, comparison: Comparison, name: str) -> None:
         _interval(axes, found, place, colour, filled=True)
     _dress(axes, comparison)
     axes.set_yticks(range(len(comparison.methods)))
-    axes.set_yticklabels([marks._cut(m.name, 40) for m in comparison.methods], fontsize=8)
+    names = [marks._cut(m.name, 40) for m in comparison.methods]
+    axes.set_yticklabels(names, fontsize=8, **fonts.style())
 
 
 def _differences(axes: Axes, comparison: Comparison, name: str) -> None:

@@ -5,6 +5,7 @@ of cells are brought to pixels with cell centres aligned, so a cell is drawn whe
 Nothing here keeps state between two pictures.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,25 @@ class Picture:
             said |= {int(k) for k in labels[scores >= limits]}
             said = said or {int(labels[scores.argmax()])}
         return tuple(sorted(said)) or tuple(range(min(1, len(self.classes))))
+
+    def within(self, side_px: int) -> "Picture":
+        """The picture with an image of at most this height and width, its boxes with it."""
+        height, width = self.image.shape
+        if max(height, width) <= side_px:
+            return self
+        share = side_px / max(height, width)
+        size_px = (max(1, round(share * height)), max(1, round(share * width)))
+        scale = np.tile((size_px[1] / width, size_px[0] / height), 2)
+        plane = Image.fromarray(np.ascontiguousarray(self.image, dtype=np.float32))
+        image = np.asarray(plane.resize(size_px[::-1], Image.Resampling.BOX))
+        found = self.detections
+        if found is not None:
+            found = dataclasses.replace(found, xyxy_px=found.xyxy_px * scale, size_px=size_px)
+        truth = (
+            Box(b.label, tuple(map(float, np.array(b.xyxy_px) * scale)))  # type: ignore[arg-type]
+            for b in self.truth
+        )
+        return dataclasses.replace(self, image=image, truth=tuple(truth), detections=found)
 
 
 def upsample(

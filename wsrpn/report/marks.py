@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from wsrpn.report import fonts
+
 Drawing = Any  # a matplotlib Figure; matplotlib is imported when something is drawn
 Axes = Any
 TRUTH, FOUND = "#56B4E9", "#F0E442"
@@ -63,7 +65,8 @@ def canvas(
         ])  # fmt: skip
     if heading:
         short = textwrap.shorten(heading, int(width * 11), placeholder="…") or heading
-        figure.text(_GAP / width, 1 - 0.22 / height, short, fontsize=10, va="center")
+        figure.text(_GAP / width, 1 - 0.22 / height, fonts.legible(short), fontsize=10,
+                    va="center", **fonts.style())  # fmt: skip
     return figure, grid
 
 
@@ -105,7 +108,7 @@ def boxes(
         axes.text(
             x1 if fits else min(x2, right), y, text, color=colour, fontsize=size, zorder=5,
             ha="left" if fits else "right", va="top" if below != inside else "bottom",
-            clip_on=True, path_effects=dark,
+            clip_on=True, path_effects=dark, **fonts.style(),
         )  # fmt: skip
 
 
@@ -119,7 +122,7 @@ def title(axes: Axes, first: str, second: str, *, bold: bool = False, small: boo
             axes.annotate(
                 line, (0, 1), (0, lift * size), xycoords="axes fraction", fontsize=size,
                 textcoords="offset points", va="bottom", ha="left",
-                weight="bold" if bold and line == lines[0] else "normal",
+                weight="bold" if bold and line == lines[0] else "normal", **fonts.style(),
             )  # fmt: skip
 
 
@@ -128,6 +131,7 @@ def _inches(axes: Axes) -> float:
 
 
 def _cut(line: str, fit: int) -> str:
+    line = fonts.legible(line)
     return line if len(line) <= fit else f"{line[: fit - 1]}…"
 
 

@@ -4,9 +4,11 @@ A study file is YAML, like a config. Changes to a config are mappings of dotted 
 the config itself; a number in a key is a place in a list (`phases.2.weights.sparsity: 0.3`).
 """
 
+import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,10 +22,12 @@ from wsrpn.config import Count, RunConfig
 from wsrpn.errors import InputError, nearest
 from wsrpn.registry import sentence
 
-Changes = dict[str, Any]
+# A name with nothing after it changes nothing: `baseline:` is `baseline: {}`.
+Changes = Annotated[dict[str, Any], pydantic.BeforeValidator(lambda v: {} if v is None else v)]
 Seeds = Count | tuple[int, ...]
 Split = Literal["val", "test"]
 Kind = TypeVar("Kind", "Ablation", "Search")
+RESERVED = "/<>=()"  # of `--require 'ARM/FIGURE>=VALUE'`
 _strict = pydantic.ConfigDict(extra="forbid")
 
 
@@ -133,32 +137,45 @@ def load(name: str | Path, kind: type[Kind]) -> Kind:
         kind: what the file must be, `Ablation` or `Search`.
 
     Raises:
-        InputError: no such file or study, bad YAML, an unknown key or a value of the wrong type.
+        InputError: no such file or study, bad YAML, an unknown key or a value of the wrong type;
+            of an ablation also rows or seeds that cannot be told apart.
     """
-    path, text = Path(name), shipped().get(str(name))
-    if text is None:
-        if path.suffix not in {".yaml", ".yml"}:
-            raise InputError(
-                f"No study is called '{name}'. {nearest(str(name), shipped())} "
-                "A study of your own ends in .yaml."
-            )
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{name}: cannot be read as UTF-8 text ({error}).") from None
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise InputError(f"{name}:{line} not YAML ({getattr(error, 'problem', error)}).") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{name}: a study is a mapping that begins with 'base: PRESET'.")
+    tree = configs.mapping_of(
+        str(name), shipped(), kind="study", shipped="shipped study", first="base: wsrpn-demo"
+    )
     try:
         found = pydantic.TypeAdapter(kind).validate_python(tree)
     except pydantic.ValidationError as error:
         raise InputError(sentence(error, str(name), kind.__dataclass_fields__)) from None
+    if isinstance(found, Ablation):
+        try:
+            check(found)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
     return found
+
+
+def check(study: Ablation) -> None:
+    """Refuse an ablation without two rows, or with names and seeds that mean nothing or two things.
+
+    Raises:
+        InputError: names the key.
+    """
+    rows = arms(study)
+    if len(rows) < 2:
+        raise InputError("arms: a study has two arms or more, each a name with its changes.")
+    for name in rows:
+        if not name.strip() or set(name) & set(RESERVED):
+            raise InputError(
+                f"arms: '{name}' is no name of an arm; it is some text without {RESERVED}."
+            )
+    if study.baseline and study.baseline not in rows:
+        raise InputError(
+            f"baseline: no arm is called '{study.baseline}'. {nearest(study.baseline, rows)}"
+        )
+    found = seeds(study.seeds)
+    if not found or len(set(found)) < len(found):
+        raise InputError("seeds: a number from 1, or a list of different seeds, was expected.")
 
 
 def seeds(given: Seeds) -> tuple[int, ...]:
@@ -174,6 +191,9 @@ def seeds(given: Seeds) -> tuple[int, ...]:
 def arms(study: Ablation) -> dict[str, tuple[Changes, ...]]:
     """Name → changes of every row, in order.
 
+    Raises:
+        InputError: two rows would have the same name.
+
     Example:
         >>> axes = {"head": {"tied": {}, "free": {"a": 1}}, "grid": {"7": {"b": 7}}}
         >>> list(arms(Ablation(base="wsrpn", grid=axes)))
@@ -182,11 +202,34 @@ def arms(study: Ablation) -> dict[str, tuple[Changes, ...]]:
     axes = [study.arms] if study.arms else []
     axes += list(study.grid.values())
     rows: dict[str, tuple[Changes, ...]] = {}
-    for combination in itertools.product(*(axis.items() for axis in axes)):
-        named = [name for name, changes in combination if changes or name in study.arms]
-        name = " + ".join(named) or " + ".join(name for name, _ in combination)
-        rows[name] = tuple(changes for _, changes in combination)
+    for combination in itertools.product(*axes) if axes else ():
+        parts = [(name, axis[name]) for name, axis in zip(combination, axes, strict=True)]
+        named = [name for name, changes in parts if changes or name in study.arms]
+        name = " + ".join(named or combination)
+        if name in rows:
+            raise InputError(f"grid: two arms are called '{name}'; give their levels other names.")
+        rows[name] = tuple(changes for _, changes in parts)
     return rows
+
+
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Name → folder of each arm: plain letters, never the same one twice on any file system.
+
+    A name that is not plain, or whose folder is taken, gets a fingerprint of itself, so that it
+    keeps its folder when arms are added after it.
+
+    Example:
+        >>> slugs(["a, b", "A b", "β 0.5"])
+        {'a, b': 'a-b', 'A b': 'a-b-a760b0', 'β 0.5': '0.5-e6425a'}
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:6]
+        stem = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.").lower()[:60]
+        if not stem or not name.isascii() or stem in found.values():
+            stem = f"{stem}-{mark}".strip("-")
+        found[name] = stem
+    return found
 
 
 def config(
@@ -201,12 +244,48 @@ def config(
         where: folder that a config file is looked for in.
 
     Raises:
-        InputError: the base or a change does not fit.
+        InputError: the base or a change does not fit, or changes the seed or the data.
     """
     base = study.base
     if Path(base).suffix in {".yaml", ".yml"} and not Path(base).is_absolute():
         base = str(where / base)
+    plain = configs.load(base)
+    found = configs.load(base, over=(study.set, *over))
+    if found.train.seed != plain.train.seed:
+        raise InputError("train.seed: seeds of a study stand under `seeds`, for all alike.")
+    if found.data.source != plain.data.source:
+        raise InputError("data.source: data of a study stand under `data`, for all alike.")
     last: Changes = {"train.seed": seed}
     if study.data:
         last["data.source"] = study.data
     return configs.load(base, over=(study.set, *over, last))
+
+
+def revised(
+    study: Ablation, *, data: str = "", changes: Sequence[str] = (), count: int | None = None
+) -> Ablation:
+    """The study with what the command line says of it.
+
+    Args:
+        study: what the file says.
+        data: other data.
+        changes: `a.b=value` for all arms, over `set`; what an arm changes itself stays.
+        count: number of seeds; of a list of them the first ones.
+
+    Raises:
+        InputError: a change that cannot be read, or more seeds than there are.
+    """
+    over = configs.changes(changes)
+    kept = {key: value for key, value in study.set.items() if key not in over}
+    wanted = study.seeds if count is None else count
+    if count is not None and not isinstance(study.seeds, int):
+        if count > len(study.seeds):
+            raise InputError(f"--seeds {count}: the study names {len(study.seeds)} of them.")
+        wanted = study.seeds[:count]
+    return replace(study, data=data or study.data, set={**kept, **over}, seeds=wanted)
+
+
+def dump(study: Ablation | Search) -> str:
+    """The study as YAML that `load` reads back to an equal value; defaults are left out."""
+    tree = pydantic.TypeAdapter(type(study)).dump_python(study, mode="json", exclude_defaults=True)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)

@@ -1,15 +1,30 @@
 """Whether the runs of a comparison were tested on the same images with the same truth."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from wsrpn.types import Dataset, Record
+from wsrpn.compare import Entry
+from wsrpn.errors import InputError, counted
+from wsrpn.types import Dataset, Record
 
-    from .methods import Run
+
+@dataclass(frozen=True)
+class Judged:
+    """The answers of one run beside what they are held against.
+
+    Attributes:
+        entry: its answers.
+        dataset: their truth, with the classes of the run.
+        source: data that the run was trained on, "" for a file.
+    """
+
+    entry: Entry
+    dataset: Dataset
+    source: str
 
 
-def refuse_other(first: "Run", other: "Run", *, images: str) -> None:
+def refuse_other(first: Judged, other: Judged, *, images: str = "all") -> None:
     """Stop where two runs were not tested on the same images with the same truth.
 
     With `listed` they may have other images. Data of one name may be read in two ways; `notes` says
@@ -18,8 +33,6 @@ def refuse_other(first: "Run", other: "Run", *, images: str) -> None:
     Raises:
         InputError: names both runs, and both data where these differ.
     """
-    from wsrpn.errors import InputError, counted
-
     a, b = ({record.id for record in run.dataset.records} for run in (first, other))
     names = f"{first.entry.name} and {other.entry.name}"
     sources = [run.dataset.name for run in (first, other)]
@@ -42,7 +55,7 @@ def refuse_other(first: "Run", other: "Run", *, images: str) -> None:
         raise InputError(f"{trained} other {what} of '{name}'; name one of them with --data.")
 
 
-def unlike(first: "Dataset", other: "Dataset") -> tuple[str, str] | None:
+def unlike(first: Dataset, other: Dataset) -> tuple[str, str] | None:
     """`labels` or `boxes` and the first image where two data sets do not say the same, or None.
 
     Only images and classes that both have are looked at; unknown is not the same as absent.
@@ -61,23 +74,23 @@ def unlike(first: "Dataset", other: "Dataset") -> tuple[str, str] | None:
     return None
 
 
-def _labels(record: "Record", places: list[int]) -> list[float | None]:
+def _labels(record: Record, places: list[int]) -> list[float | None]:
     values = (float(record.labels[place]) for place in places)
     return [None if value != value else value for value in values]  # nan is not equal to nan
 
 
-def _boxes(record: "Record", places: list[int]) -> tuple[bool, list[Any]]:
+def _boxes(record: Record, places: list[int]) -> tuple[bool, list[Any]]:
     here = [(places.index(b.label), b.xyxy_px) for b in record.boxes if b.label in places]
     return record.boxes_known, sorted(here)
 
 
-def truth(found: Sequence["Run"]) -> "Dataset":
+def truth(found: Sequence[Judged]) -> Dataset:
     """The data of the first run, or of one that knows more of the classes that all runs know."""
     common = set.intersection(*(set(run.entry.predictions.classes) for run in found))
     return max((run.dataset for run in found), key=lambda data: len(common & set(data.classes)))
 
 
-def notes(found: Sequence["Run"], chosen: "Dataset") -> list[str]:
+def notes(found: Sequence[Judged], chosen: Dataset) -> list[str]:
     """What must be said of runs that were trained on other data, or that read them otherwise.
 
     Args:
