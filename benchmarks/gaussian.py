@@ -52,10 +52,11 @@ class Study:
 
     Attributes:
         title: what the table says over it.
-        data: DATA below the data folder; the plan's own where empty.
+        data: DATA, a path below the data folder; the plan's own where empty.
         changes: `--set` for every arm.
         seeds: trainings of each arm.
         grid: cells per side.
+        only: arms that are trained; all where empty.
     """
 
     title: str
@@ -63,6 +64,11 @@ class Study:
     changes: tuple[str, ...]
     seeds: int
     grid: int
+    only: tuple[str, ...] = ()
+
+    def source(self, data: Path) -> str:
+        """DATA as the command line takes it."""
+        return self.data if self.data.startswith("phantom:") else str(data / self.data)
 
 
 STUDIES = {
@@ -72,6 +78,14 @@ STUDIES = {
         (),
         seeds=5,
         grid=14,
+    ),
+    "fresh": Study(
+        "Other phantoms, for the recipe that was found on those above",
+        "phantom:cxr?images=800&size=160&seed=2",
+        (),
+        seeds=8,
+        grid=14,
+        only=(ONE, "sharp"),
     ),
     "side": Study(
         "side.csv, EfficientNet-Lite0 with ImageNet weights, frozen, 320 pixels",
@@ -104,7 +118,8 @@ def main() -> None:
                 [
                     sys.executable, "-m", "wsrpn_cli.app", "ablate", PLAN, "--jobs",
                     str(asked.jobs), "--out", str(asked.work / name), "--seeds", str(study.seeds),
-                    *(("--data", str(asked.data / study.data)) if study.data else ()),
+                    *(("--data", study.source(asked.data)) if study.data else ()),
+                    *(word for arm in study.only for word in ("--only", arm)),
                     *(word for change in study.changes for word in ("--set", change)),
                 ],
                 check=True,
@@ -127,12 +142,12 @@ def section(study: Study, data: Path, work: Path) -> list[str]:
     found = against[ONE]
     count = len(next(iter(entries.values())))
     head = [f"### {study.title}", "", f"{len(test)} test images, {count} seeds.", ""]
+    claims = [*verdicts(against), *targets(found, study.grid)] if not study.only else []
     return [
         *head,
         *values(found, FIGURES),
         *gaps(against),
-        *verdicts(against),
-        *targets(found, study.grid),
+        *claims,
         "By the share of the image that the gold box covers (small < 2 %, large ≥ 10 %):",
         "",
         *values(found, [f for f in BY_SIZE if shown(found, f)]),
@@ -144,7 +159,7 @@ def done(study: Study, data: Path, work: Path) -> tuple[dict[str, list[Entry]], 
     """The answers of the arms on the test images; of the seeds that all finished arms have."""
     asked = plan.revised(
         plan.load(PLAN, plan.Ablation),
-        data=str(data / study.data) if study.data else "",
+        data=study.source(data) if study.data else "",
         changes=study.changes,
         count=study.seeds,
     )

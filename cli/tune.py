@@ -63,6 +63,7 @@ def tune(
 
     wsrpn tune mine.yaml --out runs/mine --storage postgresql+psycopg2://USER:PASSWORD@HOST/NAME
     """
+    from wsrpn.errors import InputError
     from wsrpn.report import trials as paper
     from wsrpn.study import plan
     from wsrpn.study import search as searching
@@ -75,8 +76,11 @@ def tune(
         trials=trials,
         sampler=None if sampler is None else options.choice("--sampler", sampler, SAMPLERS),
     )  # fmt: skip
-    if show_plan:
+    try:
         searching.check(search)
+    except InputError as error:
+        raise InputError(f"{study}: {error}") from None
+    if show_plan:
         _show_plan(search, json=json)
         return
     out = out or Path("studies") / name

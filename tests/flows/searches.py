@@ -154,7 +154,7 @@ def main(folder: Path) -> dict[str, object]:
     ended(child(lambda: search(file, out)))
     result["killed"] = found(out)
 
-    result["write kills"] = at_every_write(file, folder / "writes", 19)
+    result["write kills"] = at_every_write(file, folder / "writes", 31)
     result["writes"] = found(folder / "writes")
 
     random = study(folder / "random", source, sampler="random", pruner="none", trials=4)

@@ -178,7 +178,7 @@ def test_the_plan_is_shown_without_data_or_training(found, tmp_path):
 def test_a_search_that_is_killed_at_any_write_ends_as_the_unbroken_one(searched):
     assert all(searched["kills"])
     assert searched["killed"] == searched["unbroken"]
-    assert searched["write kills"] > 6
+    assert searched["write kills"] > 4
     assert searched["writes"] == searched["unbroken"]
     assert searched["left over"] == []
 
@@ -320,6 +320,7 @@ def test_a_figure_that_is_never_logged_is_refused_and_can_be_corrected(source, t
         ({"seeds": [1, 1]}, "seeds: a number from 1, or a list of different seeds"),
         ({"trials": 0}, "trials: "),
         ({"samplr": "tpe"}, "unknown key 'samplr'"),
+        ({"ranges": 5}, "ranges: Input should be a valid dictionary"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused_in_one_sentence(source, tmp_path, changes, words):
@@ -327,6 +328,7 @@ def test_a_study_that_cannot_be_is_refused_in_one_sentence(source, tmp_path, cha
     assert done.exit_code == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert str(tmp_path.parent) in done.stderr, "the file, or the data, is named"
     assert not (tmp_path / "out").exists()
 
 
@@ -374,6 +376,17 @@ def test_several_processes_of_one_training_are_refused(source, tmp_path, monkeyp
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="runs in one process: start it several times"):
         searches.search(searches.study(tmp_path, source), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("command", "study", "way"),
+    [("tune", "gaussian", "wsrpn ablate gaussian"), ("ablate", "gaussian-search", "wsrpn tune")],
+)
+def test_a_study_of_the_other_kind_is_sent_to_its_command(tmp_path, command, study, way):
+    done = cli.wsrpn(command, study, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert way in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 # The search of the source

@@ -143,6 +143,7 @@ def load(name: str | Path, kind: type[Kind]) -> Kind:
     tree = configs.mapping_of(
         str(name), shipped(), kind="study", shipped="shipped study", first="base: wsrpn-demo"
     )
+    _refuse_other_kind(name, tree, kind)
     try:
         found = pydantic.TypeAdapter(kind).validate_python(tree)
     except pydantic.ValidationError as error:
@@ -153,6 +154,16 @@ def load(name: str | Path, kind: type[Kind]) -> Kind:
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
     return found
+
+
+def _refuse_other_kind(name: str | Path, tree: Mapping[str, Any], kind: type[Kind]) -> None:
+    """Stop where one kind of study stands in the place of the other."""
+    searches = "ranges" in tree and not {"arms", "grid"} & tree.keys()
+    compares = "ranges" not in tree and bool({"arms", "grid"} & tree.keys())
+    if searches and kind is Ablation:
+        raise InputError(f"{name}: has ranges and no arms, so it is a search: wsrpn tune {name}")
+    if compares and kind is Search:
+        raise InputError(f"{name}: has arms and no ranges, so it is no search: wsrpn ablate {name}")
 
 
 def check(study: Ablation) -> None:
