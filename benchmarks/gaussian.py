@@ -194,7 +194,7 @@ def number(figure: Figure) -> str:
 
 def gaps(against: Mapping[str, Comparison]) -> list[str]:
     """Differences of each arm to the one that has its heads and none of its losses."""
-    figures = ("ap@0.1", "ap@0.3", "rodeo", "auroc", "specificity")
+    figures = ("ap@0.1", "ap@0.3", "ap@0.5", "rodeo", "auroc", "specificity")
     lines = [f"| difference | {' | '.join(figures)} |", f"|-|{'-|' * len(figures)}"]
     for name in (m.name for m in against[ONE].methods):
         base = TWO if name.startswith(TWO) and name != TWO else ONE

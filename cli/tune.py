@@ -167,6 +167,11 @@ class _Teller:
         self.study, self.bar, self.table = study, bar, table
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        from wsrpn.report.trials import text
+
+        if event == "begin":
+            chosen = ", ".join(f"{key} {text(value)}" for key, value in facts["chosen"].items())
+            options.say(f"trial {facts['number']} begins: {chosen}")
         if event == "step":
             now = facts["now"]
             epochs = now.total // now.steps_per_epoch

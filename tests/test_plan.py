@@ -60,7 +60,8 @@ def test_every_arm_has_a_folder_of_its_own_that_stays_when_others_come():
     ("text", "words"),
     [
         ("base: wsrpn-demo\narmz: {}", "unknown key 'armz'. Did you mean 'arms'?"),
-        ("arms: {a: {}, b: {}}", "base: Field required"),
+        ("arms: {a: {}, b: {}}", "base: is missing"),
+        ("base: wsrpn\narms: {a: {}, b: {}, a: {x: 1}}", "line 2: 'a' stands twice"),
         ("base: wsrpn-demo", "two arms or more"),
         ("base: wsrpn-demo\narms: {a: {}}", "two arms or more"),
         ("base: wsrpn-demo\narms: {a: 3, b: {}}", "arms.a: Input should be a valid dictionary"),
@@ -207,7 +208,7 @@ def test_every_arm_of_a_shipped_study_is_a_valid_config_that_differs_from_the_ot
 @pytest.mark.parametrize("name", sorted(set(plan.shipped()) - set(ABLATIONS)))
 def test_a_search_is_no_ablation(name):
     assert plan.load(name, Search).ranges
-    with pytest.raises(InputError, match="unknown key"):
+    with pytest.raises(InputError, match="so it is a search: wsrpn tune"):
         plan.load(name, Ablation)
 
 
@@ -237,3 +238,10 @@ def test_the_gaussian_weights_are_those_of_their_source_one_at_a_time():
         "concentration": four, "sparsity": four, "box_alignment": three - {0.2},
         "negative_suppression": three - {0.2},
     }  # fmt: skip
+
+
+def test_a_bare_list_of_values_is_a_range_of_choices(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text("base: wsrpn-demo\nranges: {train.lr: [0.001, 0.003]}\n")
+    found = plan.load(path, Search)
+    assert found.ranges == {"train.lr": plan.Range(choices=(0.001, 0.003))}

@@ -320,6 +320,25 @@ def _tree(name: str) -> tuple[dict[str, Any], str]:
     return _on_base(tree, name), name
 
 
+class _Twice(yaml.constructor.ConstructorError):
+    """A key stands twice in a mapping; YAML would keep the last one and say nothing."""
+
+
+class _Unique(yaml.SafeLoader):
+    """Plain values, and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                said = f"'{key.value}' stands twice; one of them would be lost."
+                raise _Twice(None, None, said, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def mapping_of(
     name: str, known: Mapping[str, str], *, kind: str, shipped: str, first: str
 ) -> dict[str, Any]:
@@ -337,11 +356,13 @@ def mapping_of(
     """
     text = _text(Path(name), known, kind=kind, shipped=shipped)
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Loader=_Unique)  # noqa: S506 (it is a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        raise InputError(f"{name}:{line} not YAML ({getattr(error, 'problem', error)}).") from None
+        problem = getattr(error, "problem", error)
+        said = problem if isinstance(error, _Twice) else f"not YAML ({problem})."
+        raise InputError(f"{name}:{line} {said}") from None
     if tree is None:
         raise InputError(f"{name}: the {kind} is empty; begin it with a line {first}")
     if not isinstance(tree, dict):

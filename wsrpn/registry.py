@@ -131,6 +131,8 @@ def sentence(error: pydantic.ValidationError, where: str, known: Mapping[str, An
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{where}: unknown key '{path}'. {nearest(path, known)}"
+    if first["type"] == "missing":
+        return f"{where}: {path}: is missing."
     return f"{where}: {path}: {first['msg']} (got {first['input']!r})."
 
 

@@ -85,6 +85,11 @@ class Range:
     integer: bool = False
 
 
+def _choices(given: Any) -> Any:
+    """A bare list is one of choices."""
+    return {"choices": given} if isinstance(given, list) else given
+
+
 @dataclass(frozen=True)
 class Search:
     """A search for the values of some keys that make one validation figure best.
@@ -94,7 +99,7 @@ class Search:
         title: of tables and pictures.
         data: DATA as the command line takes it; that of the base where empty.
         set: changes for all trials.
-        ranges: dotted key of the config → the values it may take.
+        ranges: dotted key of the config → the values it may take; a list is one of choices.
         figure: column of `metrics.csv` without its `val/`, for example `ap@0.3` (which reads the
             boxes of the validation split), `image_ap`, `auroc` or `loss`.
         trials: trainings in all.
@@ -108,7 +113,7 @@ class Search:
 
     __pydantic_config__ = _strict
     base: str
-    ranges: dict[str, Range]
+    ranges: dict[str, Annotated[Range, pydantic.BeforeValidator(_choices)]]
     title: str = ""
     data: str = ""
     set: Changes = field(default_factory=dict)

@@ -28,7 +28,10 @@ from wsrpn.train.folder import read_metrics
 from wsrpn.types import Dataset, Figure, Report
 
 # Columns where a study names none, as far as they are defined.
-FIGURES = (*compare.FIGURES, "specificity", "entropy", "alignment_error", "top_patch")
+FIGURES = (
+    *compare.FIGURES, "specificity", "entropy", "entropy_normalized", "alignment_error",
+    "top_patch",
+)  # fmt: skip
 CURVES = (
     "val/entropy", "val/alignment_error", "val/top_patch", "val/ap@0.3", "val/rodeo", "val/auroc",
 )  # fmt: skip
@@ -197,7 +200,8 @@ def _pictures(study: Study, comparison: Comparison, paired: Paired, device: str)
     title = study.plan.title
     made = {"curves": study.out / "curves.png"}
     rows = {arm: [read_metrics(t.folder) for t in runs] for arm, runs in paired.items()}
-    draw.save(drawing.curves(rows, figures=CURVES, title=title), made["curves"])
+    where = f"{title}: validation split" if title else "Validation split"
+    draw.save(drawing.curves(rows, figures=CURVES, title=where), made["curves"])
     if {GOOD, AGAINST} <= set(comparison.figures):
         made["pareto"] = study.out / "pareto.png"
         draw.save(drawing.pareto(comparison, title=title), made["pareto"])
