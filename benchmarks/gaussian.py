@@ -21,8 +21,7 @@ from tuberculosis import LITE, SIDE, STILL
 from wsrpn import gaussian
 from wsrpn.compare import Entry, compare
 from wsrpn.comparison import Comparison
-from wsrpn.study import ablate, plan
-from wsrpn.study.training import entry
+from wsrpn.study import ablate, plan, results
 from wsrpn.types import Dataset, Figure
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "gaussian.md"
@@ -131,7 +130,7 @@ def main() -> None:
 def section(study: Study, data: Path, work: Path) -> list[str]:
     """Tables and verdicts of one study; nothing before two arms are done."""
     entries, test = done(study, data, work)
-    if len(entries) < 2:
+    if len(entries) < 2 or ONE not in entries:
         return []
     figures = (*FIGURES, *BY_SIZE)
     against = {
@@ -164,13 +163,9 @@ def done(study: Study, data: Path, work: Path) -> tuple[dict[str, list[Entry]], 
         count=study.seeds,
     )
     ready = ablate.prepare(asked, work, where=Path())
-    found: dict[str, dict[int, Entry]] = {}
-    for training in ready.trainings:
-        if training.begun and (one := entry(training)) is not None:
-            found.setdefault(training.arm, {})[training.seed] = one
-    common = set.intersection(*(set(runs) for runs in found.values())) if found else set()
+    paired = results.paired_runs(ready, results.finished(ready))
     test = ready.data[ready.trainings[0].arm].split("test")
-    return {arm: [runs[s] for s in sorted(common)] for arm, runs in found.items()}, test
+    return {arm: list(runs.values()) for arm, runs in paired.items()}, test
 
 
 def shown(found: Comparison, figure: str) -> bool:
@@ -258,6 +253,8 @@ def targets(found: Comparison, grid: int) -> list[str]:
             below = name in ("entropy", "alignment_error")
             met = [value is not None and (value < x if below else value > x) for x in limits]
             words = ["yes" if ok else "no" for ok in met]
+            if name == "alignment_error" and not method.name.startswith(TWO):
+                words = ["–"]  # the Gaussian is the box
             row.append(words[0] + (f" ({words[1]})" if len(words) > 1 else ""))
         lines.append(f"| {method.name} | {' | '.join(row)} |")
     return [*lines, ""]

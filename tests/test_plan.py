@@ -8,7 +8,7 @@ import yaml
 from wsrpn import compare
 from wsrpn import config as configs
 from wsrpn.errors import InputError
-from wsrpn.study import ablate, plan
+from wsrpn.study import ablate, outline, plan
 from wsrpn.study.plan import Ablation, Search, arms, slugs
 from wsrpn.train.run import complete
 
@@ -245,3 +245,17 @@ def test_a_bare_list_of_values_is_a_range_of_choices(tmp_path):
     path.write_text("base: wsrpn-demo\nranges: {train.lr: [0.001, 0.003]}\n")
     found = plan.load(path, Search)
     assert found.ranges == {"train.lr": plan.Range(choices=(0.001, 0.003))}
+
+
+def test_changes_of_arm_and_level_below_one_key_are_shown_together():
+    over = ({"losses": {"a": {"size": 1}}}, {"losses": {"a": {"spread": 2}, "b": {}}})
+    assert outline.merged(over) == {"losses": {"a": {"size": 1, "spread": 2}, "b": {}}}
+
+
+def test_yaml_that_merges_anchors_and_has_lists_for_keys_is_read(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "base: wsrpn-demo\nset: &a {train.epochs: 1}\n"
+        "arms: {one: &b {<<: *a, train.lr: 0.1}, two: {<<: *b, train.lr: 0.2}}\n"
+    )
+    assert plan.load(path, Ablation).arms["two"] == {"train.epochs": 1, "train.lr": 0.2}

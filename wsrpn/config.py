@@ -320,23 +320,22 @@ def _tree(name: str) -> tuple[dict[str, Any], str]:
     return _on_base(tree, name), name
 
 
-class _Twice(yaml.constructor.ConstructorError):
-    """A key stands twice in a mapping; YAML would keep the last one and say nothing."""
-
-
-class _Unique(yaml.SafeLoader):
-    """Plain values, and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node."""
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+def _refuse_twice(node: yaml.Node | None, seen: set[int]) -> None:
+    """Stop at a key that stands twice: YAML would keep the last one and say nothing."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_twice(item, seen)
+    if isinstance(node, yaml.MappingNode):
+        names = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(names):
+            if key.value != "<<" and key.value in (other.value for other in names[:place]):
                 said = f"'{key.value}' stands twice; one of them would be lost."
-                raise _Twice(None, None, said, key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+                raise InputError(f" line {key.start_mark.line + 1}: {said}")
+        for _, value in node.value:
+            _refuse_twice(value, seen)
 
 
 def mapping_of(
@@ -356,13 +355,14 @@ def mapping_of(
     """
     text = _text(Path(name), known, kind=kind, shipped=shipped)
     try:
-        tree = yaml.load(text, Loader=_Unique)  # noqa: S506 (it is a SafeLoader)
+        _refuse_twice(yaml.compose(text, Loader=yaml.SafeLoader), set())
+        tree = yaml.safe_load(text)
+    except InputError as error:
+        raise InputError(f"{name}:{error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", error)
-        said = problem if isinstance(error, _Twice) else f"not YAML ({problem})."
-        raise InputError(f"{name}:{line} {said}") from None
+        raise InputError(f"{name}:{line} not YAML ({getattr(error, 'problem', error)}).") from None
     if tree is None:
         raise InputError(f"{name}: the {kind} is empty; begin it with a line {first}")
     if not isinstance(tree, dict):
@@ -401,16 +401,16 @@ def _on_base(tree: dict[str, Any], where: str) -> dict[str, Any]:
         )
     if base not in presets():
         raise InputError(f"{where}: base: no preset is called '{base}'. {nearest(base, presets())}")
-    return _over(_tree(base)[0], tree)
+    return laid_over(_tree(base)[0], tree)
 
 
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """`above` where it says something, mapping by mapping; lists are replaced as a whole."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
-            value = _over(old, value)
+            value = laid_over(old, value)
         merged[key] = value
     return merged
 
@@ -430,7 +430,9 @@ def _put(tree: dict[str, Any], key: str, value: Any, *, where: str) -> None:
     at_end = last if isinstance(node, dict) else _place(node, last, where)
     old = node.get(last) if isinstance(node, dict) else node[at_end]
     value = copy.deepcopy(value)
-    node[at_end] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    node[at_end] = (
+        laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    )
 
 
 def _place(items: list[Any], text: str, where: str) -> int:

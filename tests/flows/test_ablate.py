@@ -456,3 +456,52 @@ def test_a_base_of_ones_own_is_looked_for_beside_the_study(tmp_path, data):
     done = cli.wsrpn("ablate", path, "--show-plan")
     assert done.exit_code == 0, done.stderr
     assert f"base: {tmp_path / 'recipe.yaml'}" in done.stdout
+
+
+# --- what a run needs to be done
+
+
+def test_a_training_that_ends_by_patience_between_two_saves_is_done(tmp_path, data, plain):
+    train = {"epochs": 12, "patience": 1, "save_every": 8, "monitor": "loss", "lr": 0.5}
+    shared = {**SHARED, "train": {**SHARED["train"], **train}}
+    two = {name: ARMS[name] for name in ("baseline", "hoyer")}
+    path = study_file(tmp_path, data, two, set=shared, seeds=1)
+    out = tmp_path / "out"
+    done = cli.wsrpn("ablate", path, "--out", out, *FEW, "--json")
+    assert done.exit_code == 0, done.stderr
+    epochs = [len(list(csv.DictReader(p.open()))) for p in out.glob("*/seed-0/metrics.csv")]
+    assert len(epochs) == 2
+    assert min(epochs) < 8, "patience did not end it before the first save"
+    assert json.loads(done.stdout)["waiting"] == []
+
+
+def test_a_calibration_of_other_images_is_fitted_again(copied, plan_file, plain):
+    run = copied / "baseline" / "seed-0"
+    own = (run / "calibration.json").read_text()
+    moved = cli.wsrpn("calibrate", run, "--split", "test")
+    assert moved.exit_code == 0, moved.stderr
+    assert (run / "calibration.json").read_text() != own
+    done = cli.wsrpn("ablate", plan_file, "--out", copied, *FEW)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads((run / "calibration.json").read_text()) == json.loads(own)
+
+
+def test_lost_metrics_are_written_again_from_the_checkpoint(copied, plan_file, plain):
+    path = copied / "hoyer" / "seed-1" / "metrics.csv"
+    before = path.read_bytes()
+    path.unlink()
+    done = cli.wsrpn("ablate", plan_file, "--out", copied, *FEW)
+    assert done.exit_code == 0, done.stderr
+    assert path.read_bytes() == before
+
+
+def test_a_picture_that_fails_leaves_the_tables(copied, plan_file, monkeypatch):
+    def fails(*given):
+        raise InputError("no ink")
+
+    (copied / "study.json").unlink()
+    monkeypatch.setattr(results, "_pictures", fails)
+    done = cli.wsrpn("ablate", plan_file, "--out", copied, *FEW, "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads((copied / "study.json").read_text())
+    assert "Not all pictures could be drawn: no ink" in told["warnings"]

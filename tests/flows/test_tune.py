@@ -395,8 +395,7 @@ def test_a_study_of_the_other_kind_is_sent_to_its_command(tmp_path, command, stu
 def test_the_shipped_search_runs_small_and_says_that_boxes_chose(data, tmp_path):
     small = (
         "model.backbone=tiny", "model.width=16", "model.heads=2", "model.regions=3",
-        "model.embedding=8", "data.size=48", "train.batch=8", "train.epochs=1",
-        "text.encoder=hashing", "text.captions=labels",
+        "data.size=48", "train.batch=8", "train.epochs=1",
         "phases=[{weights: {detection: 1.0}, until: 0.1}, {weights: {detection: 1.0}, until: 0.2},"
         "{weights: {detection: 1.0, concentration: 0.3}}]",
     )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from wsrpn import config as configs
 from wsrpn.errors import counted
 from wsrpn.study import plan
 from wsrpn.study.ablate import Study
@@ -32,8 +33,9 @@ def merged(over: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in (pair for changes in over for pair in changes.items()):
         old = found.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict)
-        found[key] = {**(old or {}), **value} if nested else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = configs.laid_over(old, value)
+        found[key] = value
     return found
 
 

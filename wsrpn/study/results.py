@@ -78,7 +78,7 @@ def results(
     study.out.mkdir(parents=True, exist_ok=True)
     # One at a time: who begins later knows of more runs, and writes later.
     with filelock.FileLock(study.out / ".results.lock"):
-        found = _found(study)
+        found = finished(study)
         waiting = tuple(t for t in study.trainings if t not in found)
         state = {
             "command": "ablate",
@@ -86,7 +86,7 @@ def results(
             "waiting": [t.name for t in waiting],
             "failed": {t.name: reason for t, reason in (failed or {}).items()},
         }
-        paired = _paired(study, found)
+        paired = paired_runs(study, found)
         if len(paired) < 2:
             nothing = Report("ablate", wsrpn.__version__, {})
             return Results(None, document={**nothing.document(), **state}, waiting=waiting)
@@ -94,41 +94,59 @@ def results(
         told = [*_unpaired(study, found, paired), *_said(paired)]
         comparison = _compared(study, paired, told, bootstrap)
         made = _tables(study, comparison, waiting)
-        say("drawing curves and maps")
-        made |= _pictures(study, comparison, paired, device)
         made["report"] = study.out / "study.json"
-        paths = {name: str(path) for name, path in made.items()}
-        document = {**comparison.document(paths), **state}
+        files.write_json(made["report"], {**comparison.document(_named(made)), **state})
+        say("drawing curves and maps")
+        try:
+            made |= _pictures(study, comparison, paired, device)
+        except (InputError, OSError) as error:  # the tables are there all the same
+            lost = f"Not all pictures could be drawn: {error}"
+            comparison = dataclasses.replace(comparison, warnings=(*comparison.warnings, lost))
+        document = {**comparison.document(_named(made)), **state}
         files.write_json(made["report"], document)
         return Results(comparison, made, document, waiting)
+
+
+def _named(made: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(path) for name, path in made.items()}
 
 
 Paired = Mapping[str, Mapping[Training, compare.Entry]]
 
 
-def _found(study: Study) -> dict[Training, compare.Entry]:
+def finished(study: Study) -> dict[Training, compare.Entry]:
     """The answers of all that is done."""
     usable = [t for t in study.trainings if t not in study.damaged and t.begun and trained(t)]
     answers = {training: entry(training) for training in usable}
     return {training: found for training, found in answers.items() if found is not None}
 
 
-def _paired(study: Study, found: Mapping[Training, compare.Entry]) -> Paired:
-    """The runs of the seeds that all arms have which have any, the baseline first."""
+def paired_runs(study: Study, found: Mapping[Training, compare.Entry]) -> Paired:
+    """The runs of the seeds that all arms have which have any, the baseline first.
+
+    An arm that has no seed in common with those before it is left out.
+    """
     ordered = (study.baseline, *(arm for arm in study.arms if arm != study.baseline))
-    seeds = {arm: {t.seed for t in found if t.arm == arm} for arm in ordered}
-    common = set.intersection(*filter(None, seeds.values())) if any(seeds.values()) else set()
+    kept: list[str] = []
+    common: set[int] = set()
+    for arm in ordered:
+        seeds = {t.seed for t in found if t.arm == arm}
+        shared = common & seeds if kept else seeds
+        if shared:
+            kept, common = [*kept, arm], shared
     return {
-        arm: {t: e for t, e in found.items() if t.arm == arm and t.seed in common}
-        for arm in ordered
-        if common and seeds[arm]
+        arm: {t: e for t, e in found.items() if t.arm == arm and t.seed in common} for arm in kept
     }
 
 
 def _unpaired(study: Study, found: Iterable[Training], paired: Paired) -> list[str]:
     """Sentences about arms and runs that are not in the tables."""
-    told = [f"{arm}: no run is done; it is in no table." for arm in study.arms if arm not in paired]
-    alone = [t for t in found if t not in paired[t.arm]]
+    told = [
+        f"{arm}: no run of a seed that the others have; it is in no table."
+        for arm in study.arms
+        if arm not in paired
+    ]
+    alone = [t for t in found if t not in paired.get(t.arm, {})]
     if alone:
         seeds = ", ".join(map(str, sorted({t.seed for t in alone})))
         names = ", ".join(t.name for t in alone)

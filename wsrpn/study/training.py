@@ -130,6 +130,7 @@ def perform(
     with held(training):
         for left in training.folder.rglob("*.tmp.*"):
             left.unlink(missing_ok=True)
+        _whole_metrics(training)
         if done(training):
             return False
         if not (training.begun and trained(training)):
@@ -140,6 +141,20 @@ def perform(
                 raise Busy(training.name) from None
         ask(training, device=device, tell=tell)
         return True
+
+
+def _whole_metrics(training: Training) -> None:
+    """Write `metrics.csv` again where a kill came between it and the last checkpoint."""
+    state = checkpoint.newest(training.folder / "checkpoints", "last")
+    if state is None or not state["history"]["rows"]:
+        return
+    rows = state["history"]["rows"]
+    try:
+        whole = len(folder.read_metrics(training.folder)) >= len(rows)
+    except InputError:
+        whole = False
+    if not whole:
+        folder.write_metrics(training.folder, rows)
 
 
 def ask(training: Training, *, device: str, tell: Tell) -> None:
@@ -213,10 +228,16 @@ def entry(training: Training) -> Entry | None:
             calibration = Calibration.load(training.folder / "calibration.json")
     except InputError:
         return None
-    if calibration and calibration.provenance["predictions"].get("weights_sha256") != weights:
+    if calibration and not _own(calibration, weights):
         return None
     name = f"{training.folder.parent.name}/{training.folder.name}"
     return Entry(name, found, calibration, training.seed)
+
+
+def _own(calibration: Calibration, weights: str) -> bool:
+    """Whether it is the one that a study fits: of these weights, on the validation split."""
+    facts = calibration.provenance
+    return facts["predictions"].get("weights_sha256") == weights and facts.get("split") == "val"
 
 
 class Changed(InputError):

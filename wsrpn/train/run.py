@@ -311,6 +311,7 @@ class Run:
                 if row is not None:
                     begun = time.monotonic()
                     if self._patience_is_over():
+                        self.save()  # the end, whatever `save_every` says
                         break
         except Diverged as error:
             story = {"step": self.state.step, "what": str(error)}
