@@ -139,10 +139,14 @@ def paired_runs(study: Study, found: Mapping[Training, compare.Entry]) -> Paired
     }
 
 
+def _lack(arm: str, found: Iterable[Training]) -> str:
+    return "of a seed that the others have" if any(t.arm == arm for t in found) else "is done"
+
+
 def _unpaired(study: Study, found: Iterable[Training], paired: Paired) -> list[str]:
     """Sentences about arms and runs that are not in the tables."""
     told = [
-        f"{arm}: no run of a seed that the others have; it is in no table."
+        f"{arm}: no run {_lack(arm, found)}; it is in no table."
         for arm in study.arms
         if arm not in paired
     ]

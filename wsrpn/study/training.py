@@ -130,7 +130,8 @@ def perform(
     with held(training):
         for left in training.folder.rglob("*.tmp.*"):
             left.unlink(missing_ok=True)
-        _whole_metrics(training)
+        if training.begun and trained(training) and not _metrics_are_whole(training):
+            folder.write_metrics(training.folder, _rows(training))
         if done(training):
             return False
         if not (training.begun and trained(training)):
@@ -143,18 +144,18 @@ def perform(
         return True
 
 
-def _whole_metrics(training: Training) -> None:
-    """Write `metrics.csv` again where a kill came between it and the last checkpoint."""
+def _rows(training: Training) -> list[dict[str, float]]:
+    """The epochs that the last checkpoint knows of."""
     state = checkpoint.newest(training.folder / "checkpoints", "last")
-    if state is None or not state["history"]["rows"]:
-        return
-    rows = state["history"]["rows"]
+    return state["history"]["rows"] if state else []
+
+
+def _metrics_are_whole(training: Training) -> bool:
+    """Whether `metrics.csv` has all epochs; a kill may come between the last checkpoint and it."""
     try:
-        whole = len(folder.read_metrics(training.folder)) >= len(rows)
+        return len(folder.read_metrics(training.folder)) >= len(_rows(training))
     except InputError:
-        whole = False
-    if not whole:
-        folder.write_metrics(training.folder, rows)
+        return False
 
 
 def ask(training: Training, *, device: str, tell: Tell) -> None:
@@ -196,7 +197,8 @@ def _has_val(training: Training) -> bool:
 
 def done(training: Training) -> bool:
     """Whether it is trained to the end and its best weights are calibrated and have predicted."""
-    return training.begun and trained(training) and entry(training) is not None
+    finished = training.begun and trained(training) and _metrics_are_whole(training)
+    return finished and entry(training) is not None
 
 
 def trained(training: Training) -> bool:
