@@ -359,6 +359,7 @@ class Report:
     metrics: Mapping[str, Figure]
     per_class: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     per_group: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    per_slide: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)

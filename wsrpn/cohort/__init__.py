@@ -1,0 +1,1 @@
+"""What is done with the scored tiles of several slides: calibrate, evaluate, draw."""

@@ -1,0 +1,1 @@
+"""Slides: score tables, truth, and the mathematics on the lattice of tiles."""

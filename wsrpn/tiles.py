@@ -1,0 +1,178 @@
+"""The values of the slide half, in order of flow: Slide → Tiles → Cohort.
+
+Letters of shapes: `n` tiles, `gh gw` the lattice, `s` slides, `t` thresholds. Planes stand at the
+end of a name: `_px0` full-size pixels of the slide file (origin top-left), `_cell` cells of the
+lattice, `_um` and `_um2` micrometres. A *score* is higher where a tile is more abnormal; a *label*
+is 1, 0 or nan (unknown); a *share* is between 0 and 1.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+AS_GIVEN = "as given"  # the label rule of a table that brings labels of its own
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What a table of slides says of one; nothing is opened to make it.
+
+    Attributes:
+        id: the name that score tables use.
+        patient: whoever must not be on both sides of a fit; the id where nothing is known.
+        split: train, val, test, or None.
+        annotation: outlines (ASAP XML, GeoJSON, rings as JSON) or a mask (TIFF, PNG), or None.
+        normal: known to have no tumour at all, so that no annotation means no tumour.
+        exhaustive: False where tumour is known to be missing from the annotation.
+        tissue: a mask of tissue, or None.
+        thumbnail: a small picture of the whole slide, or None.
+        file: the slide itself, or None.
+        mpp: micrometres per full-size pixel, or None.
+        extent_px0: width and height of the slide, or None.
+        offset_px0: added to coordinates of the annotation to get those of the file (bounds).
+        extra: further columns.
+    """
+
+    id: str
+    patient: str
+    split: str | None = None
+    annotation: Path | None = None
+    normal: bool = False
+    exhaustive: bool = True
+    tissue: Path | None = None
+    thumbnail: Path | None = None
+    file: Path | None = None
+    mpp: float | None = None
+    extent_px0: tuple[int, int] | None = None
+    offset_px0: tuple[float, float] = (0.0, 0.0)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Where tiles sit: column c and row r begin at `origin + (c, r) × pitch`, up to rounding.
+
+    Attributes:
+        origin_px0: x and y of the corner of column 0 and row 0.
+        pitch_px0: steps in x and y; may be fractional.
+        column: of every tile.
+        row: of every tile.
+        shape: rows and columns.
+    """
+
+    origin_px0: tuple[float, float]
+    pitch_px0: tuple[float, float]
+    column: Int[np.ndarray, " n"]
+    row: Int[np.ndarray, " n"]
+    shape: tuple[int, int]
+
+    def spread(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "gh gw"]:
+        """Values of tiles on the lattice; nan where there is no tile."""
+        grid = np.full(self.shape, np.nan, dtype=values.dtype)
+        grid[self.row, self.column] = values
+        return grid
+
+    def marked(self, chosen: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, "gh gw"]:
+        """The chosen tiles on the lattice; False where there is no tile."""
+        grid = np.zeros(self.shape, dtype=bool)
+        grid[self.row, self.column] = chosen
+        return grid
+
+    def gather(self, grid: np.ndarray) -> np.ndarray:
+        """Of a grid the values of the tiles, in their order."""
+        return grid[self.row, self.column]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The scored tiles of one slide.
+
+    Attributes:
+        slide: its name.
+        patient: of the slide; the name where nothing is known.
+        lattice: where the tiles sit.
+        size_px0: width and height of a tile; above the pitch where tiles overlap.
+        score: of every tile, finite.
+        label: truth by tile under the cohort's label rule.
+        truth: share of the tile that is tumour; nan where nobody knows.
+        tissue: share of the tile that is tissue; 1 where nobody says.
+        reference: tiles of reference tissue, or None where nobody says.
+        mpp: micrometres per full-size pixel, or None.
+        extent_px0: width and height of the slide, or None.
+        split: train, val, test, or None.
+        exhaustive: False where tumour is known to be missing from the truth.
+    """
+
+    slide: str
+    patient: str
+    lattice: Lattice
+    size_px0: tuple[float, float]
+    score: Float[np.ndarray, " n"]
+    label: Float[np.ndarray, " n"]
+    truth: Float[np.ndarray, " n"]
+    tissue: Float[np.ndarray, " n"]
+    reference: Bool[np.ndarray, " n"] | None = None
+    mpp: float | None = None
+    extent_px0: tuple[int, int] | None = None
+    split: str | None = None
+    exhaustive: bool = True
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def corner_px0(self) -> Float[np.ndarray, "n 2"]:
+        """x and y of the top-left corner of every tile, as the lattice has them."""
+        cells = np.stack([self.lattice.column, self.lattice.row], axis=1).astype(np.float64)
+        return cells * np.array(self.lattice.pitch_px0) + np.array(self.lattice.origin_px0)
+
+    @property
+    def cell_um2(self) -> float | None:
+        """Area of a cell of the lattice, or None without `mpp`."""
+        if self.mpp is None:
+            return None
+        return self.lattice.pitch_px0[0] * self.lattice.pitch_px0[1] * self.mpp**2
+
+    @property
+    def burden(self) -> float:
+        """Share of the tissue that is tumour, from shares or else labels; nan if nobody knows."""
+        share = np.where(np.isnan(self.truth), self.label, self.truth)
+        known = ~np.isnan(share)
+        whole = float(self.tissue[known].sum())
+        return float(share[known].sum()) / whole if whole > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Tiles of several slides, scored by one model.
+
+    Attributes:
+        name: where they come from.
+        slides: with different names.
+        score: the column that `Tiles.score` holds.
+        rule: how tiles got their labels: `any`, `centre`, `share@X`, or `AS_GIVEN`.
+        notes: what the user should know, counted.
+        failed: slide → reason, of slides that are left out.
+        provenance: file, digest, size of the table.
+    """
+
+    name: str
+    slides: tuple[Tiles, ...]
+    score: str = "score"
+    rule: str = AS_GIVEN
+    notes: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.slides)
+
+    def only(self, names: "set[str]") -> "Cohort":
+        """The slides with these names."""
+        kept = tuple(tiles for tiles in self.slides if tiles.slide in names)
+        return dataclasses.replace(self, slides=kept)
