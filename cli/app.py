@@ -69,7 +69,8 @@ def _usage(error: Any) -> str:
 app = typer.Typer(
     cls=OneSentence,
     name="wsrpn",
-    help="Localise findings in radiographs from image labels: train, calibrate, eval, heatmap.",
+    help="Localise findings in radiographs from image labels, and in slides from tile scores: "
+    "train, calibrate, eval, heatmap.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -143,28 +143,83 @@ def convert(
 
 
 def phantom(
-    kind: Annotated[str, typer.Argument(help="cxr", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder to write the manifest and images to.")],
-    images: Annotated[int, typer.Option(help="How many.")] = 300,
-    size: Annotated[int, typer.Option(help="Side in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND[?OPTION=VALUE&…]",
+            help="cxr, or slides; with any options of the phantom, for example 'slides?auc=0.8'.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write tables and images to.")],
+    images: Annotated[int | None, typer.Option(help="How many films.", show_default="300")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels.", show_default="256")] = None,
+    slides: Annotated[
+        int | None,
+        typer.Option(help="How many slides.", show_default="12", rich_help_panel="Slides"),
+    ] = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(help="Tiles of each slide.", show_default="4000", rich_help_panel="Slides"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything random.", show_default="0")
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """Make radiographs with findings of known class, place and size, and a report for each."""
+    """Make radiographs with findings of known class, place and size, and a report for each.
+
+    Or tile scores of slides with their outlines, patients, splits and thumbnails.
+
+    wsrpn data phantom slides --out slides --tiles 9000
+    """
+    name, _, more = kind.partition("?")
+    if name == "cxr" and size is None and "size=" not in more:
+        size = 256  # larger than films for trainings, as these are to be looked at
+    given = {"images": images, "size": size, "slides": slides, "tiles": tiles, "seed": seed}
+    told = "&".join(
+        [*filter(None, [more]), *(f"{k}={v}" for k, v in given.items() if v is not None)]
+    )
+    address = f"{name}?{told}" if told else name
+    write = _write_slides if name == "slides" else _write_films
+    path, counts = write(address, out)
+    options.say(f"{counts}: {path}")
+    if json:
+        label = "scores" if name == "slides" else "manifest"
+        files = {label: str(path)}
+        options.emit(options.document("data phantom", files=files, warnings=[]))
+
+
+def _write_films(address: str, out: Path) -> tuple[Path, str]:
     from wsrpn.data.phantom import cxr, parse
+
+    path = _free(out / "images.csv")
+    recipe = parse(address)
+    dataset = cxr.write(out, **recipe)
+    boxes = sum(len(record.boxes) for record in dataset.records)
+    return path, f"{len(dataset)} images, {boxes} boxes"
+
+
+def _write_slides(address: str, out: Path) -> tuple[Path, str]:
+    from wsrpn.slides import phantom as slides
+
+    path = _free(out / slides.SCORES)
+    plan = slides.parse(address)
+    slides.write(out, plan)
+    return path, f"{plan.slides} slides of about {plan.tiles} tiles"
+
+
+def _free(path: Path) -> Path:
+    """The path, if nothing is there.
+
+    Raises:
+        InputError: it exists.
+    """
     from wsrpn.errors import InputError
 
-    if (out / "images.csv").exists():
-        raise InputError(f"{out / 'images.csv'}: exists already; choose another --out.")
-    dataset = cxr.write(out, **parse(f"{kind}?images={images}&size={size}&seed={seed}"))
-    boxes = sum(len(record.boxes) for record in dataset.records)
-    options.say(f"{len(dataset)} images, {boxes} boxes: {out / 'images.csv'}")
-    if json:
-        options.emit(
-            options.document(
-                "data phantom", files={"manifest": str(out / "images.csv")}, warnings=[]
-            )
-        )
+    if path.exists():
+        raise InputError(f"{path}: exists already; choose another --out.")
+    return path
 
 
 app.command("check")(options.command(check))

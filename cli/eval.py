@@ -6,17 +6,18 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import options, slide_options
 
 
 def evaluate(
     source: options.Source,
     data: options.Data = "",
-    split: options.Split = "test",
+    split: Annotated[str, typer.Option(help=options.SPLIT_HELP, show_default="test")] = "",
     named: options.Map = None,
     calibration: options.CalibrationFile = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; in the run folder by default.")
+        Path | None,
+        typer.Option(help="Folder for the report; in the run folder or beside the scores."),
     ] = None,
     require: Annotated[
         list[str] | None,
@@ -31,6 +32,18 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Replicates behind the intervals; 0 for none.")
     ] = 1000,
+    slide: slide_options.Names = None,
+    score: slide_options.Score = "",
+    rule: slide_options.Rule = "",
+    exclude: slide_options.Exclude = False,
+    detections: Annotated[
+        Path | None,
+        slide_options.option(
+            "--detections",
+            "FOLDER",
+            "CAMELYON16's files, one per slide, for FROC; else peaks of the scores are taken.",
+        ),
+    ] = None,
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
@@ -42,21 +55,40 @@ def evaluate(
     synonyms (Effusion, Pleural Effusion) are found, others are given with --map:
 
     wsrpn eval runs/nih --data vindr:DIR --map 'Nodule=Nodule/Mass' --map 'Mass=Nodule/Mass'
+
+    wsrpn eval scores.parquet --data slides.csv --calibration calibration.json
     """
+    from . import slide_source, slides
+
+    options.load_code(code)
+    if slide_source.takes(source):
+        slide_options.of_images({
+            "--map": named, "--by": by, "--images": images != "all",
+            "--on-error": on_error != "stop",
+        })  # fmt: skip
+        asked = slide_source.Selection(split, tuple(slide or ()), score, rule, exclude)
+        slides.evaluate(
+            source, data=data, asked=asked, calibration=calibration, detections=detections,
+            out=out, require=require or [], bootstrap=bootstrap, json=json,
+        )  # fmt: skip
+        return
+    slide_options.of_slides({
+        "--slide": slide, "--score": score, "--rule": rule, "--exclude-non-exhaustive": exclude,
+        "--detections": detections,
+    })  # fmt: skip
     from wsrpn import evaluate as evaluation
     from wsrpn import files
     from wsrpn.errors import RequirementError
 
     from . import sources, tables
 
-    options.load_code(code)
     evaluation.check_form(require or [])  # before the model runs
     which = options.choice("--images", images, ("all", "listed"))
     fitted = sources.calibration(source, calibration)
     found = sources.answers(
         source,
         data=data,
-        split=split,
+        split=split or "test",
         device=device,
         on_error=on_error,
         out=out,

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import options, slide_options
 
 
 def heatmap(
-    run: options.Run,
+    run: options.RunOrScores,
     images: options.Files = None,
     data: options.Data = "",
-    split: options.Split = "test",
+    split: Annotated[str, typer.Option(help=options.SPLIT_HELP, show_default="test")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("heatmaps"),
     calibration: options.CalibrationFile = None,
     classes: Annotated[
@@ -20,15 +20,86 @@ def heatmap(
     ] = None,
     limit: Annotated[
         int,
-        typer.Option(min=0, help="At most so many images, those with boxes first; 0 for all."),
+        typer.Option(
+            min=0, help="At most so many images or slides, those with findings first; 0 for all."
+        ),
     ] = 0,
-    format: Annotated[str, typer.Option("--format", help="png, pdf or svg.")] = "png",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="png, pdf or svg; for slides also geojson, geojson-tiles, tiff, ome-tiff, html, "
+            "several with commas between.",
+        ),
+    ] = "png",
+    slide: slide_options.Names = None,
+    score: slide_options.Score = "",
+    rule: slide_options.Rule = "",
+    scale: Annotated[
+        str,
+        slide_options.option(
+            "--scale",
+            "cohort|slide",
+            "One colour scale for all slides (by default), or each its own.",
+        ),
+    ] = "",
+    clip: Annotated[
+        str,
+        slide_options.option(
+            "--clip", "LOW,HIGH", "Percentiles at the ends of the colour scale; 5,95 by default."
+        ),
+    ] = "",
+    blur: Annotated[
+        float | None,
+        slide_options.option(
+            "--blur",
+            "TILES",
+            "Smooth pictures by this σ, and no figure; 1 where scores are not smoothed, else 0.",
+            least=0,
+        ),
+    ] = None,
+    downsample: Annotated[
+        int | None,
+        slide_options.option(
+            "--downsample",
+            "N",
+            "Full-size pixels per pixel of TIFF and OME-TIFF; 32 by default.",
+            least=1,
+        ),
+    ] = None,
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth."""
+    """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth.
+
+    Of tile scores: truth, heatmap and overlay of every slide, layers for QuPath and other viewers,
+    and one page for a browser. What was drawn before from the same scores is left as it is.
+
+    wsrpn heatmap scores.parquet --data slides.csv --format png,geojson,html --out heatmaps
+    """
+    from . import slide_source, slides
+
+    options.load_code(code)
+    if slide_source.takes(run):
+        slide_options.of_images({
+            "FILE…": images, "--class": classes, "--on-error": on_error != "stop",
+        })  # fmt: skip
+        how = slide_options.drawing(
+            format=format, scale=scale, clip=clip, blur=blur, downsample=downsample
+        )
+        asked = slide_source.Selection(split, tuple(slide or ()), score, rule)
+        slides.heatmap(
+            run, data=data, asked=asked, calibration=calibration, out=out, limit=limit,
+            drawing=how, json=json,
+        )  # fmt: skip
+        return
+    slide_options.of_slides({
+        "--slide": slide, "--score": score, "--rule": rule, "--scale": scale, "--clip": clip,
+        "--blur": blur is not None, "--downsample": downsample,
+    })  # fmt: skip
+    split = split or "test"
     from wsrpn import heatmap as drawing
     from wsrpn.data import base, mapping
     from wsrpn.errors import InputError, counted
@@ -36,7 +107,6 @@ def heatmap(
 
     from . import sources
 
-    options.load_code(code)
     sources.check(split, on_error)
     if images and data:
         raise InputError("heatmap: name image files or pass --data, not both.")

@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 DATA_HELP = (
     "Data: a manifest (.csv), a folder, coco:FILE, phantom:cxr, or NAME:DIR for nih, chexpert, "
-    "mimic, vindr, rsna … (`wsrpn doctor` lists them)."
+    "mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, or its folder."
 )
 
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
@@ -28,7 +28,8 @@ Set = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Split = Annotated[str, typer.Option(help="train, val, test or all.")]
+SPLIT_HELP = "train, val, test or all."
+Split = Annotated[str, typer.Option(help=SPLIT_HELP)]
 Map = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,19 +40,32 @@ Map = Annotated[
 ]
 CalibrationFile = Annotated[
     Path | None,
-    typer.Option("--calibration", help="calibration.json; a run's own is found by itself."),
+    typer.Option(
+        "--calibration",
+        help="calibration.json; a run's own, or one beside the scores, is found by itself.",
+    ),
 ]
 OnError = Annotated[str, typer.Option(help="stop or skip at an image that cannot be read.")]
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="RUN|PREDICTIONS",
-        help="Run folder, or predictions (.json, .csv, .csv.gz).",
+        metavar="RUN|PREDICTIONS|SCORES",
+        help="Run folder, predictions (.json, .csv, .csv.gz), or tile scores of slides (a table, a "
+        "folder of them, phantom:slides).",
         show_default=False,
     ),
 ]
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder of `wsrpn train`.", show_default=False)
+]
+RunOrScores = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN|SCORES",
+        help="Run folder of `wsrpn train`, or tile scores of slides (a table, a folder of them, "
+        "phantom:slides).",
+        show_default=False,
+    ),
 ]
 Files = Annotated[
     list[Path] | None,

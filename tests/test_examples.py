@@ -1,6 +1,8 @@
 """Every file in examples/ runs as it is, with small settings."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,30 +10,36 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SMALL = {"DATA": "phantom:cxr?images=40&size=48&seed=1", "EPOCHS": "1", "REQUIRE": "auroc>=0"}
+PATH = os.environ["PATH"]
+SMALL = {
+    "pipeline.sh": {
+        "DATA": "phantom:cxr?images=40&size=48&seed=1", "EPOCHS": "1", "REQUIRE": "auroc>=0",
+    },
+    "slides.sh": {"SCORES": "phantom:slides?slides=8&tiles=250&seed=3&burden=0.02-0.2&auc=0.97"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """The environment of a user who has activated ours."""
-    found = {**os.environ, **SMALL, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    found = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
     found["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), found["PATH"]))
     return found
 
 
-def run(name, out, environment):
-    """Standard output of an example that must succeed."""
+def run(name, out, environment, *, code=0):
+    """Standard output of an example that must end with `code`, on small data."""
     program = "bash" if name.endswith(".sh") else sys.executable
     done = subprocess.run(
         [program, str(EXAMPLES / name), str(out)],
         cwd=out.parent,
-        env=environment,
+        env={**SMALL.get(name, {}), **environment},
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stdout
 
 
@@ -41,6 +49,36 @@ def test_the_pipeline_hands_figures_on_and_leaves_pictures(tmp_path, environment
     assert 0 <= float(figures["auroc"]) <= 1
     assert Path(figures["report"]).is_file()
     assert (tmp_path / "out" / "heatmaps" / "contact_sheet.png").stat().st_size > 1000
+
+
+def test_slides_are_calibrated_on_some_and_judged_on_others(tmp_path, environment):
+    said = run("slides.sh", tmp_path / "out", environment)
+    figures = dict(line.split("\t", 1) for line in said.splitlines())
+    value, low, high = map(float, figures["iou_macro"].split("\t"))
+    assert 0 < low <= value <= high < 1
+    report = json.loads(Path(tmp_path / figures["report"]).read_text())
+    assert report["metrics"]["iou_macro"]["value"] == pytest.approx(value)
+    fitted = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert not set(fitted["slides"]) & set(report["per_slide"])
+    assert len(list((tmp_path / "out" / "heatmaps").glob("*.geojson"))) == 3
+
+
+def test_slides_that_are_not_good_enough_end_the_pipeline_and_are_told_without_jq_too(
+    tmp_path, environment
+):
+    strict = {**environment, "REQUIRE": "iou_macro>=0.999", "PATH": without_jq(tmp_path / "bin")}
+    said = run("slides.sh", tmp_path / "out", strict, code=3)
+    assert "iou_macro\t0." in said
+    assert "report\t" in said
+
+
+def without_jq(folder):
+    """A PATH with the programs of the pipeline alone."""
+    folder.mkdir()
+    for name in ("bash", "python3", "wsrpn"):
+        found = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), PATH)))
+        (folder / name).symlink_to(found)
+    return str(folder)
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.py")))
@@ -53,5 +91,6 @@ def test_a_program_draws_the_picture_that_it_is_asked_for(name, tmp_path, enviro
 def test_every_example_is_run_by_a_test():
     assert {p.name for p in EXAMPLES.iterdir() if p.suffix not in {".py", ".pyc"}} <= {
         "pipeline.sh",
+        "slides.sh",
         "__pycache__",
     }

@@ -1,0 +1,255 @@
+"""What SOURCE and DATA stand for where they are slides: the same answer for every command."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from . import options
+
+if TYPE_CHECKING:
+    from wsrpn.slides.calibration import SlideCalibration
+    from wsrpn.slides.outlines import Outlines
+    from wsrpn.tiles import Cohort, Slide
+
+PHANTOM = "phantom:"
+TABLES = ("scores.parquet", "scores.csv", "scores.csv.gz")
+SHEET = "slides.csv"
+ARRAYS = (".parquet", ".h5", ".hdf5", ".npz")
+RUN_FILES = ("config.yaml", "run.json", "checkpoints")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things are.
+
+    Attributes:
+        table: score table, or folder of score files.
+        sheet: slides.csv or what stands for it, or None.
+        folder: where results go unless told otherwise, and where a calibration is looked for.
+    """
+
+    table: Path
+    sheet: Path | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which slides, scores and labels are asked for, in the words of the command line.
+
+    Attributes:
+        split: train, val, test, all; "" for what the command usually takes.
+        names: only these slides; empty for all of the split.
+        score: column; "" for `score`.
+        rule: when a tile is tumour; "" for what the table says.
+        exclude: leave out slides whose truth is known to be incomplete.
+    """
+
+    split: str = ""
+    names: tuple[str, ...] = ()
+    score: str = ""
+    rule: str = ""
+    exclude: bool = False
+
+    def check(self) -> None:
+        """Refuse words that are no choices, before anything is read.
+
+        Raises:
+            InputError: names the choices.
+        """
+        from wsrpn.slides import labels
+
+        if self.split:
+            options.choice("--split", self.split, ("train", "val", "test", "all"))
+        if self.rule:
+            labels.parse(self.rule)
+
+    def like(self, fitted: "SlideCalibration | None") -> "Selection":
+        """The same, with the score and label rule of a calibration where none were given."""
+        from wsrpn.tiles import AS_GIVEN
+
+        if fitted is None:
+            return self
+        rule = "" if fitted.rule == AS_GIVEN else fitted.rule
+        return dataclasses.replace(self, score=self.score or fitted.score, rule=self.rule or rule)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scored slides beside what is known of them.
+
+    Attributes:
+        cohort: the slides that were asked for, with their truth.
+        sheet: name → what slides.csv says.
+    """
+
+    cohort: "Cohort"
+    sheet: Mapping[str, "Slide"]
+
+
+def takes(source: Path) -> bool:
+    """Whether a source has tile scores of slides: a table, a folder of them, a phantom."""
+    if str(source).startswith(PHANTOM):
+        return True
+    name = source.name.lower()
+    if source.is_dir():
+        if any((source / file).exists() for file in RUN_FILES):
+            return False
+        if any((source / file).is_file() for file in TABLES):
+            return True
+    elif name.endswith(ARRAYS) or name in TABLES or not name.endswith((".csv", ".csv.gz")):
+        return name.endswith(ARRAYS) or name in TABLES
+    from wsrpn.slides import table
+
+    return table.is_table(source)
+
+
+def locate(source: Path, data: str) -> Place:
+    """Find the scores, slides.csv, and the folder for results.
+
+    A folder with a table and slides.csv brings both. Beside a table that is named itself,
+    slides.csv waits for `--data`, as its truth would take the place of the table's.
+
+    Raises:
+        InputError: a phantom that is none.
+    """
+    about = Path(data) if data else None
+    if str(source).startswith(PHANTOM):
+        from wsrpn.slides import phantom
+
+        made = phantom.folder_of(str(source).removeprefix(PHANTOM))
+        return Place(made / phantom.SCORES, about or made / phantom.SLIDES, Path("phantom-slides"))
+    if not source.is_dir():
+        beside = source.parent / SHEET
+        if about is None and beside.is_file():
+            options.say(f"note: {beside} is not used; --data {beside} takes its truth and splits")
+        return Place(source, about, source.parent)
+    if about is None and (source / SHEET).is_file():
+        about = source / SHEET
+    table = next((source / name for name in TABLES if (source / name).is_file()), source)
+    return Place(table, about, source)
+
+
+def calibration(place: Place, given: Path | None) -> "SlideCalibration | None":
+    """The calibration given, or `calibration.json` beside the scores, or none; says which.
+
+    Raises:
+        InputError: the given one is not of slides.
+    """
+    from wsrpn.slides.calibration import SlideCalibration, kind_of
+
+    if given is not None:
+        return SlideCalibration.load(given)
+    own = place.folder / "calibration.json"
+    if not own.is_file() or kind_of(own) != "slides":
+        return None
+    options.say(f"calibration: {own}, which lies beside the scores")
+    return SlideCalibration.load(own)
+
+
+def scores(place: Place, asked: Selection, *, usual: str) -> Scores:
+    """The slides that are asked for, with their truth; notes are said.
+
+    Args:
+        place: where they are.
+        asked: which of them.
+        usual: the split that the command takes where none was asked for.
+
+    Raises:
+        InputError: nothing there, or none of those asked for.
+        typer.Exit: all of them failed.
+    """
+    from wsrpn.slides import labels, sheet, table
+
+    known = {} if place.sheet is None else sheet.read(place.sheet)
+    read = table.read(place.table, score=asked.score or "score", slides=known or None)
+    chosen = _of_split(read, known, asked, usual)
+    cohort = labels.attach(chosen, known, rule=asked.rule)
+    for note in cohort.notes:
+        options.say(f"note: {note}")
+    if asked.exclude:
+        cohort = _exhaustive(cohort)
+    if not cohort.slides:
+        ended(cohort.failed)
+    return Scores(cohort, known)
+
+
+def _of_split(
+    cohort: "Cohort", known: Mapping[str, "Slide"], asked: Selection, usual: str
+) -> "Cohort":
+    """The slides that are asked for by name and split; those that failed are kept, too."""
+    from wsrpn.errors import InputError, counted, nearest
+
+    there: dict[str, str | None] = dict.fromkeys(cohort.failed)
+    there |= {tiles.slide: tiles.split for tiles in cohort.slides}
+    there |= {name: known[name].split or own for name, own in there.items() if name in known}
+    for name in asked.names:
+        if name not in there:
+            raise InputError(f"--slide {name}: no such slide. {nearest(name, there)}")
+    if asked.names:
+        there = {name: there[name] for name in asked.names}
+    split = asked.split or ("all" if asked.names else usual)
+    if split != "all" and not any(there.values()):
+        if asked.split:
+            raise InputError(f"--split {split}: {cohort.name} has no splits; leave the option out.")
+        options.say("note: no splits are known, so all slides are taken")
+        split = "all"
+    kept = {name for name, own in there.items() if split in ("all", own)}
+    if not kept:
+        has = ", ".join(sorted({own for own in there.values() if own}))
+        raise InputError(f"{cohort.name}: no slide in split {split}; there are: {has}.")
+    if split != "all":
+        options.say(f"split {split}: {len(kept)} of {counted(len(there), 'slide')}")
+    failed = {name: reason for name, reason in cohort.failed.items() if name in kept}
+    return dataclasses.replace(cohort.only(kept), failed=failed)
+
+
+def _exhaustive(cohort: "Cohort") -> "Cohort":
+    from wsrpn.errors import InputError
+
+    left = [tiles.slide for tiles in cohort.slides if not tiles.exhaustive]
+    if left:
+        options.say(f"left out, as their truth is not exhaustive: {', '.join(left)}")
+    kept = cohort.only({tiles.slide for tiles in cohort.slides} - set(left))
+    if cohort.slides and not kept.slides:
+        raise InputError(f"{cohort.name}: --exclude-non-exhaustive leaves no slide.")
+    return kept
+
+
+def outlines(found: Scores) -> "dict[str, Outlines]":
+    """Outlines of the slides that have some."""
+    from wsrpn.slides import outlines as reading
+
+    read = {
+        tiles.slide: reading.read(found.sheet[tiles.slide])
+        for tiles in found.cohort.slides
+        if tiles.slide in found.sheet
+    }
+    return {name: drawn for name, drawn in read.items() if drawn is not None}
+
+
+def telling(cohort: "Cohort", limit: int) -> list[str]:
+    """Names of at most so many slides, those with tumour first; 0 for all."""
+    slides = sorted(cohort.slides, key=lambda tiles: not tiles.burden > 0) if limit else ()
+    return [tiles.slide for tiles in (slides[:limit] or cohort.slides)]
+
+
+def ended(failed: Mapping[str, str], *, more: Sequence[str] = ()) -> None:
+    """List what failed and end with 1, if anything did.
+
+    Args:
+        failed: slide → reason.
+        more: names among them that were listed already.
+
+    Raises:
+        typer.Exit: something failed.
+    """
+    for name, reason in failed.items():
+        if name not in more:
+            options.say(f"failed {name}: {reason}")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,253 @@
+"""Figures of slides as tables for people, on stderr."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .tables import UNDEFINED, cut, interval, number
+
+if TYPE_CHECKING:
+    from wsrpn.slides.calibration import Row, SlideCalibration, Steps
+    from wsrpn.types import Figure, Report
+
+SHOWN = {
+    "at the threshold": (
+        "iou_macro", "iou_oracle", "iou", "dice_macro", "dice", "precision", "recall", "pixel_iou",
+        "pixel_iou_ceiling",
+    ),
+    "without one": (
+        "tile_auroc", "tile_auroc_pooled", "tile_auroc_pooled_normalised", "tile_ap",
+        "tile_ap_pooled", "tile_ap_pooled_normalised", "pixel_auroc",
+    ),
+    "lesions and false alarms": ("froc", "fp_mm2", "fp_regions"),
+}  # fmt: skip
+FEW = ("burden", "iou", "iou_oracle", "precision", "recall", "tile_auroc", "fp_mm2")
+GROUP = ("iou_macro", "iou_oracle", "precision", "recall", "tile_auroc", "fp_mm2")
+NAME = 24  # letters of a slide's name
+CHOICES = 8  # rows of the table of choices
+
+
+def show_report(report: "Report", *, said: Sequence[str] = ()) -> None:
+    """Figures of a cohort, by burden, by slide, and what each step contributes.
+
+    Args:
+        report: of `wsrpn.cohort.evaluate`.
+        said: notes that were printed already.
+    """
+    console = Console(stderr=True)
+    console.print(_figures(report.metrics))
+    lines = report.provenance.get("contribution", ())
+    if lines:
+        console.print(_applied(lines))
+    if report.per_group:
+        groups = {f"{n} ({_count(own)})": own for n, own in report.per_group.items()}
+        console.print(_each("slides by burden", groups, GROUP))
+    if report.per_slide:
+        console.print(_each("slide", report.per_slide, FEW))
+    _notes(console, report.warnings, said)
+
+
+def show_calibration(fitted: "SlideCalibration", *, said: Sequence[str] = ()) -> None:
+    """What was chosen, among what, and what each step contributes.
+
+    Args:
+        fitted: of `wsrpn.cohort.calibrate`.
+        said: notes that were printed already.
+    """
+    console = Console(stderr=True)
+    if fitted.choices:
+        console.print(_choices(fitted.choices[:CHOICES]))
+    if fitted.contribution:
+        console.print(_contribution(fitted.contribution))
+    console.print(_fit(fitted))
+    told = f"chosen: {steps(fitted.steps)}; tumour where value >= {fitted.threshold:.4g}"
+    told += f" ({fitted.objective}, {fitted.over}, {len(fitted.slides)} slides)"
+    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    _notes(console, fitted.warnings, said)
+
+
+def calibration_report(fitted: "SlideCalibration", files: dict[str, str]) -> "Report":
+    """Figures on the slides of the fit, and of slides left out (`…_held_out`)."""
+    import dataclasses
+
+    from wsrpn import __version__
+    from wsrpn.types import Figure, Report
+
+    held_out = {f"{name}_held_out": figure for name, figure in fitted.held_out.items()}
+    whole = _plain(dataclasses.asdict(fitted))
+    kept = (
+        "steps", "threshold", "objective", "over", "score", "rule", "tile_um", "tile_px0", "slides",
+        "contribution", "choices",
+    )  # fmt: skip
+    return Report(
+        command="calibrate",
+        version=__version__,
+        metrics={"threshold": Figure.of(fitted.threshold), **fitted.figures, **held_out},
+        files=files,
+        warnings=fitted.warnings,
+        provenance={name: whole[name] for name in kept},
+    )
+
+
+def steps(taken: "Steps") -> str:
+    """Steps in words.
+
+    Example:
+        >>> from wsrpn.slides.calibration import Steps
+        >>> steps(Steps("z", smooth=120.0, max_hole=float("inf")))
+        'z, σ 120 µm, all holes filled'
+    """
+    length, area = ("µm", "µm²") if taken.unit == "um" else ("tiles", "tiles")
+    told = [taken.normalise if taken.normalise != "none" else "not normalised"]
+    if taken.smooth:
+        told.append(f"σ {taken.smooth:.4g} {length}")
+    if taken.min_area:
+        told.append(f"objects ≥ {_short(taken.min_area)} {area}")
+    if taken.max_hole:
+        all_of_them = math.isinf(taken.max_hole)
+        told.append(
+            "all holes filled" if all_of_them else f"holes ≤ {_short(taken.max_hole)} {area}"
+        )
+    return ", ".join(told)
+
+
+def _short(value: float) -> str:
+    """A number with up to four figures that matter, never in powers of ten; infinity is `all`."""
+    if math.isinf(value):
+        return "all"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _table(first: str, *numbers: str) -> Table:
+    """A plain table whose first column gives way where there is no room."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True, overflow="ellipsis")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    return table
+
+
+def _figures(metrics: "Mapping[str, Figure]") -> Table:
+    """The most asked-for figures in groups, undefined ones left out; the JSON has all of them."""
+    table = _table("figure", "value", "95 % interval")
+    for title, names in SHOWN.items():
+        there = [n for n in names if n in metrics and metrics[n].value is not None]
+        if there:
+            table.add_row(f"[bold]{title}[/bold]")
+        for name in there:
+            table.add_row(f"  {name}", number(metrics[name]), interval(metrics[name]))
+    return table
+
+
+def _each(what: str, figures: "Mapping[str, Mapping[str, Figure]]", names: Sequence[str]) -> Table:
+    """A row per slide or group, with the columns that are defined anywhere."""
+    used = [n for n in names if any(own.get(n) is not None for own in figures.values())]
+    table = _table(what, *used)
+    for label, own in figures.items():
+        table.add_row(escape(cut(label, NAME)), *(_cell(name, own.get(name)) for name in used))
+    return table
+
+
+def _count(own: "Mapping[str, Figure]") -> str:
+    """How many slides are in a group."""
+    return f"{own['slides'].value:.0f}"
+
+
+def _cell(name: str, figure: "Figure | None") -> str:
+    if figure is None or figure.value is None:
+        return UNDEFINED
+    return f"{100 * figure.value:.2f} %" if name == "burden" else number(figure)
+
+
+def _choices(rows: "Sequence[Row]") -> Table:
+    """Candidates with what they reach, a column for each step."""
+    length, area = ("µm", "µm²") if rows[0].steps.unit == "um" else ("tiles", "tiles")
+    name = _figure_of(rows)
+    table = _table(
+        "choices", f"σ {length}", f"objects ≥ {area}", f"holes ≤ {area}", "threshold",
+        "fitted", "held out",
+    )  # fmt: skip
+    for row in rows:
+        one = row.steps
+        sizes = (_short(size) for size in (one.smooth, one.min_area, one.max_hole))
+        table.add_row(one.normalise, *sizes, *_reached(row, name))
+    return table
+
+
+def _contribution(rows: "Sequence[Row]") -> Table:
+    """What every step adds, on slides of the fit and on those left out."""
+    name = _figure_of(rows)
+    table = _table(f"{name} by steps", "threshold", "fitted", "held out", "gain (95 %)")
+    for row in rows:
+        gain = _signed(row.gain[name]) if name in row.gain else ""
+        table.add_row(escape(row.name), *_reached(row, name), gain)
+    return table
+
+
+def _figure_of(rows: "Sequence[Row]") -> str:
+    """The figure that rows are shown by: the mean IoU, or the first one where there is none."""
+    names = rows[0].held_out or rows[0].fitted
+    return "iou_macro" if "iou_macro" in names else next(iter(names), "iou_macro")
+
+
+def _reached(row: "Row", name: str) -> tuple[str, str, str]:
+    figures = (number(row.fitted.get(name)), number(row.held_out.get(name)))
+    return f"{row.threshold:.4g}", *figures
+
+
+def _signed(figure: "Figure") -> str:
+    if figure.value is None:
+        return UNDEFINED
+    ends = "" if figure.low is None else f" ({figure.low:+.3f} … {figure.high:+.3f})"
+    return f"{figure.value:+.3f}{ends}"
+
+
+def _applied(lines: "Sequence[Mapping[str, Any]]") -> Table:
+    """The calibration's lines on the slides that are evaluated."""
+    table = _table("by steps", "iou_macro", "95 % interval", "iou", "gain of iou_macro")
+    for line in lines:
+        macro, pooled = (_as_figure(line.get(name)) for name in ("iou_macro", "iou"))
+        gain = _as_figure(line["gain"].get("iou_macro"))
+        told = "" if gain is None else _signed(gain)
+        ends = "" if macro is None else interval(macro)
+        table.add_row(escape(str(line["name"])), number(macro), ends, number(pooled), told)
+    return table
+
+
+def _as_figure(value: Any) -> "Figure | None":
+    from wsrpn.types import Figure
+
+    return Figure(**value) if isinstance(value, Mapping) else None
+
+
+def _fit(fitted: "SlideCalibration") -> Table:
+    """Figures on the slides of the fit beside those of slides left out."""
+    sides = [fitted.figures, fitted.held_out] if fitted.held_out else [fitted.figures]
+    heads = ("fitted", "95 % interval", "held out", "95 % interval")[: 2 * len(sides)]
+    table = _table("figure", *heads)
+    for name in (name for names in SHOWN.values() for name in names):
+        if any(name in side for side in sides):
+            pairs = [(number(s.get(name)), interval(s[name]) if name in s else "") for s in sides]
+            table.add_row(name, *(cell for pair in pairs for cell in pair))
+    return table
+
+
+def _notes(console: Console, warnings: Iterable[str], said: Sequence[str]) -> None:
+    for warning in warnings:
+        if warning not in said:
+            console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them: infinities in words, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "all" if value > 0 else "none"
+    return value

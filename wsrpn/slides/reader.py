@@ -1,0 +1,218 @@
+"""Slide files: size, micrometres per pixel, bounds, and a thumbnail.
+
+OpenSlide first, tiffslide where it cannot be loaded or does not know the file, Pillow for plain
+pictures. Coordinates are full-size pixels of the file, whatever part of it was scanned.
+"""
+
+import abc
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from wsrpn.errors import InputError
+from wsrpn.tiles import Slide
+
+INSTALL = "Install: pip install 'wsrpn[slides]'."
+_PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+_POSSIBLE_UM = (0.02, 50.0)  # outside: the resolution of a screen or printer, not of a microscope
+_WHITE = (255, 255, 255)
+
+
+class Reader(abc.ABC):
+    """An open slide file, to be used with `with` or closed.
+
+    Attributes:
+        path: of the file.
+        mpp: micrometres per full-size pixel; None where the file does not say, or what it says is
+            no resolution of a microscope.
+        extent_px0: width and height.
+        offset_px0: x and y where the scanned part begins (`openslide.bounds-*`); QuPath counts from
+            there, ASAP from the corner of the file.
+    """
+
+    path: Path
+    mpp: float | None
+    extent_px0: tuple[int, int]
+    offset_px0: tuple[float, float]
+
+    def thumbnail(self, longest_px: int) -> Image.Image:
+        """The whole slide, its longer side at most so long, on white; RGB.
+
+        Raises:
+            InputError: the picture is damaged.
+        """
+        try:
+            return _small(self._whole(longest_px), longest_px)
+        except Exception as error:  # each format has faults of its own kind
+            raise InputError(f"{self.path}: no picture can be read ({error}).") from None
+
+    @abc.abstractmethod
+    def _whole(self, longest_px: int) -> Image.Image:
+        """The whole slide, its longer side at least so long if it is."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give the file and its cache free."""
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+
+def open_slide(path: Path) -> Reader:
+    """Open a slide file.
+
+    Raises:
+        InputError: no such file, one that nothing can read, or a library is missing.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; a slide was expected.")
+    faults = []
+    for library in ("openslide", "tiffslide"):
+        try:
+            return _Pyramid(path, library)
+        except _Unfit as fault:
+            faults.append(str(fault))
+    if path.suffix.lower() in _PLAIN:
+        return _Picture(path)
+    raise InputError(f"{path}: cannot be opened as a slide ({'; '.join(faults)}).")
+
+
+class _Unfit(Exception):
+    """A library that is not there, or does not know the file."""
+
+
+class _Pyramid(Reader):
+    """A slide that OpenSlide or tiffslide opens; they have the same interface."""
+
+    def __init__(self, path: Path, library: str) -> None:
+        self.path = path
+        self._file = _opened(path, library)
+        facts = self._file.properties
+        self.mpp = _mpp(facts, library)
+        wide, high = self._file.dimensions
+        self.extent_px0 = (int(wide), int(high))
+        x, y = (_number(facts.get(f"{library}.bounds-{axis}")) or 0.0 for axis in "xy")
+        self.offset_px0 = (x, y)
+
+    def _whole(self, longest_px: int) -> Image.Image:
+        factor = max(max(self.extent_px0) / longest_px, 1.0)
+        level = self._file.get_best_level_for_downsample(factor)
+        size = self._file.level_dimensions[level]
+        return self._file.read_region((0, 0), level, size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Picture(Reader):
+    """A plain picture taken as a slide of one level; nobody says how large its pixels are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.mpp, self.offset_px0 = path, None, (0.0, 0.0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                self._image = Image.open(path)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise InputError(
+                f"{path}: too large for a plain picture; save it as a pyramidal TIFF."
+            ) from None
+        except (OSError, SyntaxError) as error:
+            raise InputError(f"{path}: cannot be opened as a slide ({error}).") from None
+        self.extent_px0 = self._image.size
+
+    def _whole(self, longest_px: int) -> Image.Image:
+        return self._image
+
+    def close(self) -> None:
+        self._image.close()
+
+
+def _opened(path: Path, library: str) -> Any:
+    """The file in a library.
+
+    Raises:
+        _Unfit: the library cannot be loaded, or does not know the file.
+    """
+    try:
+        if library == "openslide":
+            import openslide
+
+            return openslide.OpenSlide(str(path))
+        import tiffslide
+
+        return tiffslide.TiffSlide(str(path))
+    except (ImportError, OSError) as error:
+        missing = isinstance(error, ImportError) or "libopenslide" in str(error).lower()
+        why = f"is not installed. {INSTALL[:-1]}" if missing else f"says: {error}"
+        raise _Unfit(f"{library} {why}") from None
+    except Exception as error:  # both raise kinds of their own for files they do not know
+        raise _Unfit(f"{library} says: {error}") from None
+
+
+def _small(image: Image.Image, longest_px: int) -> Image.Image:
+    """On white, because what was not scanned is transparent and black where that is dropped."""
+    if image.mode in ("RGBA", "LA", "P"):
+        whole = image.convert("RGBA")
+        image = Image.new("RGB", image.size, _WHITE)
+        image.paste(whole, mask=whole.getchannel("A"))
+    image = image.convert("RGB")
+    image.thumbnail((longest_px, longest_px), reducing_gap=3.0)
+    return image
+
+
+def _mpp(facts: Mapping[str, Any], library: str) -> float | None:
+    """The mean of x and y where both are possible."""
+    found = [_number(facts.get(f"{library}.mpp-{axis}")) for axis in "xy"]
+    known = [um for um in found if um is not None and _POSSIBLE_UM[0] <= um <= _POSSIBLE_UM[1]]
+    return sum(known) / 2 if len(known) == 2 else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def complete(slide: Slide) -> Slide:
+    """What slides.csv does not say of a slide, from its file: mpp, size, and the offset.
+
+    GeoJSON comes from QuPath, which counts from the bounds of the scanned part; everything else
+    counts from the corner of the file. `origin` in the table (`slide` or `bounds`) or an offset
+    there decides otherwise. The file is opened only if something is missing.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    if slide.file is None:
+        return slide
+    shift = from_bounds(slide)
+    if slide.mpp is not None and slide.extent_px0 is not None and not shift:
+        return slide
+    with open_slide(slide.file) as file:
+        return dataclasses.replace(
+            slide,
+            mpp=file.mpp if slide.mpp is None else slide.mpp,
+            extent_px0=slide.extent_px0 or file.extent_px0,
+            offset_px0=file.offset_px0 if shift else slide.offset_px0,
+        )
+
+
+def from_bounds(slide: Slide) -> bool:
+    """Whether the annotation counts from the bounds of the scanned part, and these are unknown."""
+    if slide.offset_px0 != (0.0, 0.0):
+        return False
+    origin = slide.extra.get("origin", "")
+    if origin:
+        return origin == "bounds"
+    return slide.annotation is not None and ".geojson" in slide.annotation.name.lower()
