@@ -19,7 +19,8 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from wsrpn.metrics.froc import RATES, Froc, Hits, lesions
-from wsrpn.metrics.tiles import Pooled, Weighed, pixels, ranked
+from wsrpn.metrics.pooled import Pooled
+from wsrpn.metrics.tiles import Weighed, pixels, ranked
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
 

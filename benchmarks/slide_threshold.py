@@ -3,14 +3,15 @@
     python benchmarks/slide_threshold.py
 
 The source tries 100 thresholds between z = -3 and 5 and cleans a mask with `remove_small_objects`
-and `binary_fill_holes`; it cleans after choosing, so the grid with clean-up inside is what its parts
-make of a choice after clean-up. Slides are squares of tissue with smooth noise and 3 % tumour in
-blobs, z-scored. Before anything is timed ours must reach at least the IoU of the grid, the IoU that
-it promises, and the source's cleaned masks. Both sides take turns on one thread, in seconds of the
-processor; ratios are theirs ÷ ours.
+and `binary_fill_holes`; it cleans after choosing, so the grid with clean-up inside is what its
+parts make of a choice after clean-up. Slides are squares of tissue with smooth noise and 3 % tumour
+in blobs, z-scored. Before anything is timed ours must reach at least the IoU of the grid, the IoU
+that it promises, and the source's cleaned masks. Both sides take turns on one thread, in seconds of
+the processor; ratios are theirs ÷ ours.
 """
 
 import functools
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Case:
 
     @functools.cached_property
     def weights(self) -> tuple[Any, Any]:
+        """Labels as positive and negative weights."""
         positive = self.truth.ravel().astype(np.float64)
         return positive, 1 - positive
 
@@ -127,8 +129,6 @@ def row(what: str, found: tuple[float, float, float], goal: str) -> dict[str, An
 
 def rows_of(side: int, *, repeats: int) -> list[dict[str, Any]]:
     """The three rows of one size of slide."""
-    import time
-
     given, tiles = case(side), f"{side * side:,} tiles"
     mask, tissue = given.values > 1.5, np.ones(given.values.shape, dtype=bool)
     turns = functools.partial(in_turns, clock=time.process_time)

@@ -1,7 +1,7 @@
 """What SOURCE and DATA stand for where they are slides: the same answer for every command."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -238,18 +238,18 @@ def telling(cohort: "Cohort", limit: int) -> list[str]:
     return [tiles.slide for tiles in (slides[:limit] or cohort.slides)]
 
 
-def ended(failed: Mapping[str, str], *, more: Sequence[str] = ()) -> None:
-    """List what failed and end with 1, if anything did.
-
-    Args:
-        failed: slide → reason.
-        more: names among them that were listed already.
+def ended(failed: Mapping[str, str]) -> None:
+    """List slides that failed with their reasons, and end with 1 if there are any.
 
     Raises:
         typer.Exit: something failed.
     """
-    for name, reason in failed.items():
-        if name not in more:
-            options.say(f"failed {name}: {reason}")
+    list_failed(failed)
     if failed:
         raise typer.Exit(1)
+
+
+def list_failed(failed: Mapping[str, str]) -> None:
+    """A line for every slide that failed."""
+    for name, reason in failed.items():
+        options.say(f"failed {name}: {' '.join(reason.split())}")

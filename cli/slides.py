@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from . import options, slide_source
 from .slide_source import Selection
 
 if TYPE_CHECKING:
     from wsrpn.cohort.draw import Drawn
-
-UNCALIBRATED = "not calibrated: figures that need a threshold are left out (`wsrpn calibrate`)"
 
 
 def calibrate(
@@ -98,18 +98,18 @@ def evaluate(
     report = dataclasses.replace(report, files={"report": str(path)})
     unlabelled = {t.slide for t in found.cohort.slides if np.isnan(t.label).all()}
     failed = {n: r for n, r in report.provenance["failed"].items() if n not in unlabelled}
-    document = _with_failed(report.document(), failed)
+    document = _with_failed(report.document(), found.cohort.failed)
     files.write_json(path, document)
-    if fitted is None:
-        options.say(UNCALIBRATED)
     slide_tables.show_report(report, said=found.cohort.notes)
     options.say(f"report: {path}")
     if json:
         options.emit(document)
+    slide_source.list_failed(failed)
     unmet = evaluation.check_requirements(report, list(require))  # after the report is written
     if unmet:
         raise RequirementError(f"not met: {'; '.join(unmet)}")
-    slide_source.ended(failed)
+    if failed:
+        raise typer.Exit(1)
 
 
 def heatmap(
@@ -170,6 +170,6 @@ def _paths(drawn: "Drawn") -> dict[str, str]:
 
 def _with_failed(document: dict[str, Any], failed: Mapping[str, str]) -> dict[str, Any]:
     """A document whose warnings name every slide that failed."""
-    told = [f"failed {name}: {reason}" for name, reason in failed.items()]
+    told = [f"failed {name}: {' '.join(reason.split())}" for name, reason in failed.items()]
     fresh = [line for line in told if line not in document["warnings"]]
     return {**document, "warnings": [*document["warnings"], *fresh]}

@@ -9,12 +9,14 @@ import pytest
 import shapely
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
+from wsrpn.cohort import fits
 from wsrpn.cohort.evaluate import evaluate
 from wsrpn.errors import InputError
 from wsrpn.evaluate import check_requirements
 from wsrpn.metrics.froc import Points
 from wsrpn.slides import apply
 from wsrpn.slides.calibration import Row, SlideCalibration, Steps
+from wsrpn.slides.rules import ceiling
 from wsrpn.slides.shapes import Outlines
 from wsrpn.tiles import Cohort, Lattice, Tiles
 
@@ -187,6 +189,13 @@ def test_regions_on_normal_slides_count_neighbours_as_the_calibration_says():
         assert value(report, "fp_regions") == regions
 
 
+def test_a_slide_of_which_a_part_is_not_labelled_is_not_known_to_be_normal():
+    partly = slide("n", [[9, 9]], [[0, math.nan]], truth=[[0, math.nan]])
+    report = evaluate(cohort(partly, *HAND.slides), calibration=calibration(8.0), bootstrap=0)
+    assert report.per_slide["n"]["fp_mm2"].value is None
+    assert value(report, "fp_regions") == 2.0
+
+
 def test_without_a_calibration_figures_at_a_threshold_are_undefined_and_said_to_be():
     report = evaluate(HAND, bootstrap=10)
     assert report.metrics["iou"].value is None
@@ -238,7 +247,14 @@ def test_steps_of_the_calibration_are_applied():
         called = apply.decide(t, steps, 0.7)
         known = t.tissue > 0
         iou = jaccard_score(t.label[known], called[known])
-        assert report.per_slide[t.slide]["iou"].value == pytest.approx(iou)
+        own = {name: f.value for name, f in report.per_slide[t.slide].items()}
+        assert own["iou"] == pytest.approx(iou)
+        raw = roc_auc_score(t.label[known], t.score[known])
+        assert own["tile_auroc"] == pytest.approx(raw)
+        after = np.maximum(apply.values(t, steps)[known], -1e9)
+        assert own["tile_auroc_calibrated"] == pytest.approx(roc_auc_score(t.label[known], after))
+        assert own["tile_auroc_calibrated"] != own["tile_auroc"]
+        assert own["pixel_iou_ceiling"] == pytest.approx(ceiling(t))
 
 
 # --- intervals ------------------------------------------------------------------------------------
@@ -405,6 +421,14 @@ def test_a_calibration_of_other_scores_labels_or_tiles_is_refused():
         evaluate(HAND, calibration=dataclasses.replace(fitted, **fine), bootstrap=0)
 
 
+def test_the_label_rule_matters_only_where_there_are_labels():
+    fitted = dataclasses.replace(calibration(), rule="any")
+    unknown = slide("a", [[1, 0]], [[math.nan, math.nan]])
+    fits.check(cohort(unknown), fitted)  # for a heatmap
+    with pytest.raises(InputError, match="rule 'any'"):
+        fits.check(cohort(unknown, HAND.slides[0]), fitted)
+
+
 def test_the_size_of_a_tile_is_compared_in_um_where_both_are_known():
     half = slide("half", [[1, 0]], [[1, 0]], side=200.0, mpp=0.5)
     evaluate(cohort(half), calibration=calibration(), bootstrap=0)
@@ -444,7 +468,7 @@ def test_a_cohort_without_any_truth_is_refused():
 
 
 def test_tiles_without_a_label_are_in_no_figure():
-    made = slide("a", [[9, 8, 7, 1]], [[1, math.nan, 0, 0]], truth=[[1, math.nan, 0, 0]])
+    made = slide("a", [[9, 8, 7, 1]], [[1, math.nan, 0, 0]], truth=[[1, 0, 0, 0]])
     report = evaluate(cohort(made), calibration=calibration(7.5), bootstrap=0)
     assert value(report, "iou") == 1.0
     assert value(report, "tile_auroc") == 1.0

@@ -317,6 +317,8 @@ def test_peaks_are_those_of_taking_the_highest_again_and_again(seed):
 def test_of_equal_values_the_second_map_says_which_is_the_peak():
     grid = np.array([[1.0, 1.0, 1.0, -np.inf]])
     assert peaks(grid, (0, 2), ties=np.array([[1.0, 2.0, 3.0, 9.0]])).tolist() == [[0, 2]]
+    grid = np.array([[1.0, 2.0, 1.0, -np.inf]])
+    assert peaks(grid, (0, 2), ties=np.array([[1.0, 2.0, 3.0, 9.0]])).tolist() == [[0, 1]]
 
 
 def test_a_detection_is_at_the_centre_of_its_tile_and_its_reach_is_in_um():

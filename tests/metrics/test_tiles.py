@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
 from wsrpn.metrics.image import ranking
+from wsrpn.metrics.pooled import Pooled
 from wsrpn.metrics.tiles import (
     Means,
     Overlap,
-    Pooled,
     SlidePanel,
     Weighed,
     burden_groups,
@@ -79,9 +79,9 @@ def test_tumour_that_the_tissue_mask_misses_stays_tumour():
 
 
 def test_a_value_of_minus_infinity_ranks_like_any_other():
-    value = np.array([-np.inf, -np.inf, 0.0, 1.0])
+    value = np.array([-np.inf, -np.inf, -50.0, 1.0])
     label = np.array([1.0, 0.0, 0.0, 1.0])
-    low = np.array([-5.0, -5.0, 0.0, 1.0])
+    low = np.array([-99.0, -99.0, -50.0, 1.0])
     assert ranked(Weighed(value, label, 1 - label)) == ranked(Weighed(low, label, 1 - label))
     found = Pooled([Weighed(value, label, 1 - label)], auroc="a", ap="p").figures(np.ones((1, 1)))
     assert (found["a"][0], found["p"][0]) == pytest.approx(ranked(Weighed(low, label, 1 - label)))
@@ -128,11 +128,11 @@ def test_pooled_ap_in_blocks_and_on_fewer_levels(monkeypatch):
         Weighed(rng.normal(size=3000) + part, part, 1 - part) for part in label.reshape(2, 3000)
     ]
     whole = Pooled(slides, auroc="a", ap="p").figures(np.ones((1, 2)))["p"][0]
-    monkeypatch.setattr("wsrpn.metrics.tiles.BLOCK", 7)
+    monkeypatch.setattr("wsrpn.metrics.pooled.BLOCK", 7)
     assert Pooled(slides, auroc="a", ap="p").figures(np.ones((1, 2)))["p"][0] == pytest.approx(
         whole, abs=1e-12
     )
-    monkeypatch.setattr("wsrpn.metrics.tiles.MOST", 400 * 50)
+    monkeypatch.setattr("wsrpn.metrics.pooled.MOST", 400 * 50)
     thin = Pooled(slides, auroc="a", ap="p").figures(np.ones((50, 2)))["p"]
     assert thin != pytest.approx(whole, abs=1e-12)  # fewer levels were looked at …
     assert thin == pytest.approx(whole, abs=2e-3)  # … which moves little
@@ -213,7 +213,10 @@ def test_a_mask_gives_the_figures_of_the_slides_in_it_and_each_those_of_one():
     panel = SlidePanel(
         [Means({"x": np.array([1.0, 2.0, 6.0])})], ["a", "b", "c"], bootstrap=0, seed=0
     )
+    part = np.array([0.0, 0.0, 1.0])
     assert panel.figures(np.array([1.0, 0.0, 1.0]))["x"].value == 3.5
+    drawn = SlidePanel(panel.parts, panel.patients, bootstrap=50, seed=0).figures(part)["x"]
+    assert (drawn.low, drawn.value, drawn.high) == (6.0, 6.0, 6.0)
     assert [one["x"].value for one in panel.each()] == [1.0, 2.0, 6.0]
 
 

@@ -11,6 +11,7 @@ from scipy import ndimage
 from tests.slides.lattices import cleaned, grids, limits, neighbours
 from wsrpn.slides import clean as module
 from wsrpn.slides.clean import clean, clean_grey
+from wsrpn.slides.filling import filled
 from wsrpn.slides.opening import opened
 
 sizes = st.fixed_dictionaries(
@@ -125,9 +126,9 @@ def test_a_hole_is_filled_up_to_its_limit_and_glass_in_it_stays_glass():
     tissue = np.ones_like(mask)
     tissue[1, 2] = False
     assert not clean(mask, tissue, max_hole_cells=3.9)[2, 2]
-    filled = clean(mask, tissue, max_hole_cells=4.0)
-    assert filled[2, 2]
-    np.testing.assert_array_equal(filled, tissue)
+    whole = clean(mask, tissue, max_hole_cells=4.0)
+    assert whole[2, 2]
+    np.testing.assert_array_equal(whole, tissue)
 
 
 def test_what_touches_the_border_is_no_hole():
@@ -148,6 +149,21 @@ def test_a_grid_without_cells_and_one_of_a_single_cell_are_defined():
     assert clean_grey(np.array([[2.0]]), min_cells=2.0)[0, 0] == -np.inf
     assert clean_grey(np.array([[2.0]]), max_hole_cells=np.inf)[0, 0] == 2
     assert np.isnan(clean_grey(np.array([[np.nan]]), min_cells=2.0, max_hole_cells=2.0)).all()
+
+
+@pytest.mark.parametrize("levels", [1, 3, 20, 5000])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (37, 2), (50, 61)])
+def test_flooding_by_basins_is_the_reconstruction_by_erosion(shape, levels):
+    from skimage.morphology import reconstruction
+
+    random = np.random.default_rng(levels)
+    for smooth in (0, 3):
+        field = ndimage.gaussian_filter(random.random(shape), smooth)
+        level = np.pad((field / field.max() * levels).astype(np.int32), 1)
+        seed = np.where(np.pad(np.ones(shape), 1) == 1, level.max(), 0)
+        cross = ndimage.generate_binary_structure(2, 1)
+        expected = reconstruction(seed, level, method="erosion", footprint=cross)
+        np.testing.assert_array_equal(filled(level), expected)
 
 
 @pytest.mark.parametrize("connectivity", [1, 2])

@@ -119,7 +119,8 @@ def test_noise_has_unit_variance_and_the_correlation_asked_for():
 
 def test_jitter_moves_slides_apart_and_nothing_within_them():
     calm, wild = (
-        phantom.cohort(**SMALL, jitter=jitter, seed=5, burden="0.01").slides for jitter in (0.0, 0.5)
+        phantom.cohort(**SMALL, jitter=jitter, seed=5, burden="0.01").slides
+        for jitter in (0.0, 0.5)
     )
     for still, moved in zip(calm, wild, strict=True):
         assert stats.spearmanr(still.score, moved.score).statistic == pytest.approx(1)

@@ -136,6 +136,18 @@ def test_small_cases_by_hand(labels, threshold, iou):
     assert found == pytest.approx((threshold, iou), nan_ok=True)
 
 
+def test_of_equally_good_thresholds_the_highest_is_found():
+    labels = np.array([1.0, 0.0, 0.0, 1.0])
+    assert best(np.array([4.0, 3.0, 2.0, 1.0]), labels, 1 - labels) == (4.0, 0.5)
+
+
+def test_youdens_j_needs_both_kinds_of_tiles():
+    for labels in (np.ones(2), np.zeros(2)):
+        threshold, reached = best(np.array([1.0, 2.0]), labels, 1 - labels, "youden")
+        assert threshold == np.inf
+        assert np.isnan(reached)
+
+
 def test_where_all_scores_are_the_same_all_are_called():
     assert best(np.full(4, 2.0), np.eye(4)[0], 1 - np.eye(4)[0]) == (2.0, 0.25)
 

@@ -17,6 +17,7 @@ from wsrpn.slides.normalise import contaminated
 from wsrpn.tiles import Cohort, Tiles
 
 NAMED = 5  # slides in one sentence
+MUCH = 0.1  # share of tumour that moves mean, median and mode alike
 LOW_CEILING = 0.5  # pixel IoU of perfect tiles below which the label rule is a limit
 SAME_SIZE = 0.02  # relative difference of tile sizes that is let pass
 
@@ -113,11 +114,12 @@ def remarks(cases: Cases, best: Assessed, fits: Plan, *, cross_validate: bool) -
             f"part: {_names(partial)}. Their false alarms may be none."
         )
     if best.steps.normalise not in ("none", "reference"):
-        full = [tiles.slide for tiles in slides if contaminated(tiles)]
+        full = [s.slide for s in slides if s.burden > MUCH or contaminated(s)]
         if full:
             yield (
-                f"The scores of {counted(len(full), 'slide')} have an upper tail as of much tumour "
-                f"({_names(full)}); it moves what {best.steps.normalise} takes as normal."
+                f"On {counted(len(full), 'slide')} there is so much tumour, or a tail of scores as "
+                f"of so much, that it moves what {best.steps.normalise} takes as normal: "
+                f"{_names(full)}."
             )
     yield from _too_small(cases, best.steps)
     yield from _ceiling(slides)

@@ -12,11 +12,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from wsrpn.cohort.cases import Cases
-from wsrpn.cohort.held_out import Assessed, held_out, ranked
+from wsrpn.cohort.held_out import Assessed, HeldOut, held_out, ranked
 from wsrpn.cohort.objective import Objective
 from wsrpn.cohort.tally import Called, Tally
+from wsrpn.metrics.evidence import share
 from wsrpn.slides.calibration import Over, Row, Steps
+from wsrpn.types import Figure
 
 Key = tuple[Steps, Objective]  # steps and the objective of their threshold
 
@@ -93,7 +97,8 @@ def contribution(
     for line in table:
         family = [assessed[steps, line.objective] for steps in line.candidates]
         best = ranked(cases, family, aim, over)[0]
-        now = held_out(cases, family, aim, over).called if apart else None
+        judged = held_out(cases, family, aim, over) if apart else None
+        now = judged.called if judged else None
         rows.append(
             Row(
                 name=f"+ {line.adds}" if rows else line.adds,
@@ -103,7 +108,18 @@ def contribution(
                 fitted=tally.figures(best.fitted),
                 held_out={} if now is None else tally.figures(now),
                 gain={} if now is None or before is None else tally.gains(now, before),
+                per_slide={} if judged is None else _per_slide(cases, judged),
             )
         )
         before = now
     return tuple(rows)
+
+
+def _per_slide(cases: Cases, judged: HeldOut) -> dict[str, dict[str, float | None]]:
+    """IoU of every slide, and at its own best threshold; None without tumour."""
+    hits, false = judged.called
+    reached = share(hits, np.where(cases.positives > 0, cases.positives + false, 0.0))
+    return {
+        tiles.slide: {"iou": Figure.of(iou).value, "iou_oracle": Figure.of(best).value}
+        for tiles, iou, best in zip(cases.slides, reached, judged.oracle, strict=True)
+    }

@@ -7,7 +7,7 @@ and the others go on; one that is finished is left as it is.
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,11 @@ def draw(
     notes = [note for note in (pictures.told(slides, wanted),) if note]
     if calibration is not None:
         notes += fits.doubts(wanted, calibration)
+    if job.stale:
+        notes.append(
+            f"{counted(len(job.stale), 'file')} of an earlier run with other scores, truth or "
+            f"options left as they are: {fits.some(job.stale)}."
+        )
     sheet = _sheet(job, records, cohort.name, notes)
     page = _page(job, records, cohort, failed, notes)
     every = {
@@ -137,13 +142,17 @@ class _Job:
     look: Look
     formats: tuple[str, ...]
     downsample: int
+    stale: list[str] = field(default_factory=list)  # files that an earlier run made otherwise
 
     def slide(self, tiles: Tiles, stem: str) -> tuple[Record, bool]:
         """Draw what is missing of a slide. Returns its record, and whether anything was drawn."""
         slide = self.slides.get(tiles.slide)
         key = finished.key_of(tiles, slide, self.look, self.downsample)
         old = finished.read(self.out, stem)
-        old = old if old.key == key else Record(key)
+        if old.key != key:
+            others = [kind for kind in old.files if kind not in self.kinds]
+            self.stale.extend(old.files[kind][0] for kind in others if old.holds(self.out, kind))
+            old = Record(key)
         missing = [kind for kind in self.kinds if not old.holds(self.out, kind)]
         if not missing:
             return old, False

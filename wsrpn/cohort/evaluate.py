@@ -16,11 +16,13 @@ import numpy as np
 import wsrpn
 from wsrpn.cohort import fits
 from wsrpn.cohort.findings import Findings, findings, notes
+from wsrpn.cohort.undefined import undefined
 from wsrpn.cohort.views import Truth, View, views
-from wsrpn.errors import InputError, counted
+from wsrpn.errors import InputError
 from wsrpn.metrics.froc import Froc, Points
 from wsrpn.metrics.intervals import figure
-from wsrpn.metrics.tiles import BURDENS, Means, Overlap, Part, Pooled, SlidePanel, burden_groups
+from wsrpn.metrics.pooled import Pooled
+from wsrpn.metrics.tiles import BURDENS, Means, Overlap, Part, SlidePanel, burden_groups
 from wsrpn.slides.calibration import Row, SlideCalibration, Steps
 from wsrpn.slides.shapes import Outlines
 from wsrpn.tiles import Cohort
@@ -90,7 +92,7 @@ def evaluate(
             *cohort.notes,
             *(f"slide {name} is left out: {reason}" for name, reason in failed.items()),
             *fits.doubts(cohort, calibration),
-            *_undefined(slides, calibration),
+            *undefined(slides, calibration),
             *notes(found, detections),
         ),
         provenance={
@@ -233,49 +235,6 @@ def _number(threshold: float) -> float | str:
 def _plain(value: np.ndarray, drawn: np.ndarray) -> dict[str, float | None]:
     found = figure(float(value[0]), drawn)
     return {"value": found.value, "low": found.low, "high": found.high}
-
-
-def _undefined(slides: list[Truth], calibration: SlideCalibration | None) -> list[str]:
-    """Sentences about figures that are undefined or need a word."""
-    said = []
-    if calibration is None:
-        said.append(
-            "No calibration: IoU, Dice, precision, recall and false alarms are undefined, and "
-            "`iou_oracle` is of raw scores."
-        )
-    without = [t.tiles.slide for t in slides if not t.by_tile[0].any()]
-    small = [t.tiles.slide for t in slides if t.tiles.burden > 0 and t.tiles.slide in without]
-    hidden = sum(int((t.tiles.tissue[t.tiles.label == 1] == 0).sum()) for t in slides)
-    shareless = [t.tiles.slide for t in slides if not (t.by_pixel[0] + t.by_pixel[1]).any()]
-    overlapping = [
-        t.tiles.slide
-        for t in slides
-        if any(
-            s > 1.02 * p for s, p in zip(t.tiles.size_px0, t.tiles.lattice.pitch_px0, strict=True)
-        )
-    ]
-    if without:
-        said.append(
-            f"{counted(len(without), 'slide')} without a tumour tile: no IoU, no recall and no "
-            f"rank of their own, counted where slides are pooled: {fits.some(without)}."
-        )
-    if small:
-        said.append(
-            f"Too little tumour for a single tumour tile by the label rule: {fits.some(small)}."
-        )
-    if hidden:
-        said.append(f"{counted(hidden, 'tumour tile')} outside tissue: missed by definition.")
-    if shareless:
-        said.append(
-            f"No pixel figures where the share of tumour in a tile is not known: "
-            f"{fits.some(shareless)}."
-        )
-    if overlapping:
-        said.append(
-            "Tiles overlap, and pixel figures count a pixel once for every tile that covers it: "
-            f"{fits.some(overlapping)}."
-        )
-    return said
 
 
 def _lesions(found: Sequence[Findings], detections: Mapping[str, Points] | None) -> dict[str, Any]:

@@ -207,9 +207,8 @@ def _judged(
     hits, false = called
     name = aim.name if aim.name in BEST else "recall"
     if over == "pooled":
-        together = [hits, false, cases.positives[None], cases.negatives[None]]
-        hits, false, positives, negatives = ((x @ weights)[:, None] for x in together)
-        return value(name, hits, false, positives, negatives)[:, 0]
+        counts_of = (hits, false, cases.positives[None], cases.negatives[None])
+        return value(name, *((x @ weights)[None] for x in counts_of))[0]
     weights = weights * (cases.positives > 0)
     totals = cases.positives[:, None], cases.negatives[:, None]
     return weights @ value(name, hits.T, false.T, *totals) / max(weights.sum(), 1)

@@ -36,7 +36,7 @@ class Truth:
     def of(tiles: Tiles) -> "Truth":
         """The truth of a slide, inside tissue; tumour beside it counts as tumour that is missed."""
         tumour, other = tiles.label == 1, (tiles.label == 0) & inside(tiles)
-        known = (tumour | other) & ~np.isnan(tiles.truth)
+        known = ~np.isnan(tiles.label) & ~np.isnan(tiles.truth)
         share = np.where(known, tiles.truth, 0.0)
         positive, negative = pixels(share, tiles.tissue, tiles.size_px0[0] * tiles.size_px0[1])
         by_tile = (tumour.astype(np.float64), other.astype(np.float64))

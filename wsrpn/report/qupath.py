@@ -9,7 +9,7 @@ its bounds cropped, so the offset of the slide is taken off.
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ def _geometry(shapes: list[Shape], offset_px0: tuple[float, float]) -> dict[str,
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def _ring(ring: Iterable[Any], offset_px0: tuple[float, float]) -> list[list[float]]:
+def _ring(ring: Shape, offset_px0: tuple[float, float]) -> list[list[float]]:
     import shapely
 
     return (shapely.get_coordinates(ring) - np.array(offset_px0)).tolist()

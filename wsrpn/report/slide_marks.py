@@ -4,6 +4,7 @@ Arrays stay as small as the lattice and the small picture of the slide, whatever
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -57,22 +58,44 @@ def heat(axes: Axes, view: SlideView) -> None:
 
 
 def overlay(axes: Axes, view: SlideView, frame: Frame, *, line: float) -> None:
-    """The heatmap over the slide, with the outlines of the truth and of what is called tumour."""
+    """The heatmap over the slide, with the outlines of the truth and of what is called tumour.
+
+    The truth is dashed, so that where both run along the same edges both are seen.
+    """
     aim(axes, frame)
     backdrop(axes, view)
     _cells(axes, view, fade(view.heat, view.colour), 1)
     if view.called is not None:
         outline(axes, view.called, CALLED, width=line)
     if view.tumour is not None:
-        outline(axes, view.tumour, TUMOUR, width=line)
+        outline(axes, view.tumour, TUMOUR, width=line, dashed=True)
 
 
-def outline(axes: Axes, shape: Shape, colour: str, *, width: float, fill: float = 0.0) -> None:
-    """Edges of a geometry in a colour, with a white halo so that they show on any other."""
-    import shapely
+def outline(
+    axes: Axes, shape: Shape, colour: str, *, width: float, fill: float = 0.0, dashed: bool = False
+) -> None:
+    """Edges of a geometry in a colour, on white edges a little wider that show on any other."""
     from matplotlib.patches import PathPatch
+
+    path = _path(axes, shape)
+    if path is None:
+        return
+    more: dict[str, Any] = {"fill": False, "joinstyle": "round"}
+    dash = (0, (2.6, 2.0)) if dashed else "solid"
+    # `add_patch` would look for limits, which are set already, point by point.
+    if fill:
+        axes.add_artist(PathPatch(path, facecolor=colour, edgecolor="none", alpha=fill, zorder=2))
+    axes.add_artist(
+        PathPatch(path, edgecolor="white", lw=width + 1.2, alpha=0.85, zorder=3, **more)
+    )
+    axes.add_artist(PathPatch(path, edgecolor=colour, lw=width * (1.3 if dashed else 1), ls=dash,
+                              zorder=5 if dashed else 4, **more))  # fmt: skip
+
+
+def _path(axes: Axes, shape: Shape) -> Any:
+    """What is seen of a geometry, as fine as print shows; None if that is nothing."""
+    import shapely
     from matplotlib.path import Path
-    from matplotlib.patheffects import withStroke
 
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     inches = axes.get_position().width * axes.figure.get_size_inches()[0]
@@ -84,14 +107,7 @@ def outline(axes: Axes, shape: Shape, colour: str, *, width: float, fill: float 
         for part in parts
         for ring in map(shapely.get_coordinates, [part.exterior, *part.interiors])
     ]
-    if not paths:
-        return
-    path = Path.make_compound_path(*paths)
-    if fill:  # `add_patch` would look for limits, which are set already, point by point
-        axes.add_artist(PathPatch(path, facecolor=colour, edgecolor="none", alpha=fill, zorder=2))
-    halo = [withStroke(linewidth=width + 1.2, foreground="white", alpha=0.85)]
-    axes.add_artist(PathPatch(path, fill=False, edgecolor=colour, lw=width, path_effects=halo,
-                             zorder=3, joinstyle="round"))  # fmt: skip
+    return Path.make_compound_path(*paths) if paths else None
 
 
 def rings(
@@ -101,7 +117,7 @@ def rings(
     at = small_tumour(view, frame, points=points, size_pt=size_pt)
     for edge, width in (("white", 2.0), (TUMOUR, 1.1)):
         axes.scatter(at[:, 0], at[:, 1], s=size_pt**2, facecolor="none", edgecolor=edge, lw=width,
-                     zorder=4)  # fmt: skip
+                     zorder=6)  # fmt: skip
 
 
 def small_tumour(
@@ -145,7 +161,7 @@ def window(axes: Axes, frame: Frame) -> None:
 
     left, top, right, bottom = frame
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, lw=0.8,
-                             edgecolor="#333333", zorder=5))  # fmt: skip
+                             edgecolor="#333333", zorder=6))  # fmt: skip
 
 
 def scale_bar(axes: Axes, view: SlideView, frame: Frame) -> None:

@@ -20,12 +20,12 @@ function image(layer, parent, cells) {
     class: cells ? "cells" : "" }, parent);
 }
 
-function lines(path, colour, parent) {
-  const group = make("g", {}, parent);
-  if (!path) return group;
-  make("path", { d: path, class: "halo" }, group);
-  make("path", { d: path, class: "line", stroke: colour }, group);
-  return group;
+// An outline is two lines; the white ones of both outlines lie below the coloured ones, and the
+// truth is dashed, so that both are seen where they run along the same edges.
+function lines(path, colour, dashed) {
+  if (!path) return [];
+  return [make("path", { d: path, class: "halo" }),
+    make("path", { d: path, class: dashed ? "line dashed" : "line", stroke: colour })];
 }
 
 function open(index) {
@@ -33,14 +33,22 @@ function open(index) {
   if (drawn) drawn.remove();
   drawn = make("svg", { preserveAspectRatio: "xMidYMid meet", role: "img" });
   drawn.setAttribute("aria-label", slide.name);
-  layers = {
-    slide: image(slide.slide, drawn, slide.slide.cells),
-    heat: image(slide.heat, drawn, true),
-    found: lines(slide.found, shared.called, drawn),
-    tumour: lines(slide.tumour, shared.tumour, drawn),
-  };
+  const over = slide.rings.length ? make("g", {}) : null;
   rings = slide.rings.map(([cx, cy]) =>
-    make("circle", { cx, cy, class: "ring", stroke: shared.tumour }, layers.tumour));
+    make("circle", { cx, cy, class: "ring", stroke: shared.tumour }, over));
+  layers = {
+    slide: [image(slide.slide, drawn, slide.slide.cells)],
+    heat: [image(slide.heat, drawn, true)],
+    found: lines(slide.found, shared.called, false),
+    tumour: lines(slide.tumour, shared.tumour, true),
+  };
+  const outlines = [layers.found, layers.tumour];
+  for (const depth of [0, 1])
+    for (const pair of outlines) if (pair.length) drawn.appendChild(pair[depth]);
+  if (over) {
+    drawn.appendChild(over);
+    layers.tumour.push(over);
+  }
   stage.prepend(drawn);
   words(index);
   read();
@@ -143,9 +151,9 @@ function ruler(pixel) {
 }
 
 function toggle() {
-  for (const name of Object.keys(layers))
-    layers[name].style.display = by(`show-${name}`).checked ? "" : "none";
-  layers.heat.style.opacity = by("opacity").value / 100;
+  for (const [name, nodes] of Object.entries(layers))
+    for (const node of nodes) node.style.display = by(`show-${name}`).checked ? "" : "none";
+  layers.heat[0].style.opacity = by("opacity").value / 100;
 }
 
 const touches = new Map();

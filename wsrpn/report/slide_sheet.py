@@ -91,7 +91,7 @@ def _across(count: int) -> int:
 
     Example:
         >>> [_across(n) for n in (0, 1, 5, 7, 16, 400)]
-        [1, 1, 5, 4, 4, 12]
+        [1, 1, 5, 4, 4, 11]
     """
     if count <= 5:
         return max(1, count)

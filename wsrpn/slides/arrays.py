@@ -18,6 +18,9 @@ from wsrpn.slides.facts import Facts
 H5, NPZ = (".h5", ".hdf5"), (".npz",)
 SCORES = ("score", "scores", "attention_scores", "attention")
 ANY = "score"  # the caller named no array
+_DAMAGED = (  # what numpy and zipfile raise on a damaged npz
+    OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class NoScores(InputError):
@@ -85,8 +88,10 @@ def _h5(path: Path, score: str) -> Arrays:
             coords, values = sets["coords"][()], sets[name][()]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; an h5 with tiles was expected.") from None
-    except (OSError, RuntimeError, KeyError) as error:
-        raise InputError(f"{path}: not readable as h5 ({error}).") from None
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not readable as h5 ({' '.join(str(error).split())}).") from None
     x, y, values = _checked(path, coords, values, name)
     return Arrays(x, y, values, name, _size(path, attributes), _seen(attributes))
 
@@ -110,10 +115,7 @@ def _size(path: Path, attributes: Mapping[str, Any]) -> float | None:
         shrunk = _number(attributes.get("downsample", 1 if level == 0 else None))
         side = _number(attributes.get("patch_size"))
         found = None if side is None or shrunk is None else side * shrunk
-    size = _number(found)
-    if size is not None and not 0 < size < math.inf:
-        raise InputError(f"{path}: a patch of {size:g} px is none.")
-    return size
+    return _sound(path, _number(found))
 
 
 def _number(value: Any) -> float | None:
@@ -121,14 +123,15 @@ def _number(value: Any) -> float | None:
     if value is None:
         return None
     try:
-        return float(np.ravel(value)[0])
+        number = float(np.ravel(value)[0])
     except (TypeError, ValueError, IndexError):
         return None
+    return None if math.isnan(number) else number
 
 
 def _seen(attributes: Mapping[str, Any]) -> Facts:
     wide, high = (_number(attributes.get(f"level0_{side}")) for side in ("width", "height"))
-    return Facts(extent_px0=None if wide is None or high is None else (int(wide), int(high)))
+    return Facts(extent_px0=_extent(wide, high))
 
 
 def _scores_of(path: Path, names: Sequence[str], score: str) -> str:
@@ -149,27 +152,27 @@ def _scores_of(path: Path, names: Sequence[str], score: str) -> str:
 def _npz(path: Path, score: str) -> Arrays:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            names = list(file.files)
-            name = _scores_of(path, names, score)
-            places = ("x", "y") if {"x", "y"} <= set(names) else ("coords",)
-            missing = [one for one in places if one not in names]
-            if missing:
-                raise NoScores(f"{path}: no arrays 'x' and 'y'. {nearest('x', names)}")
-            coords = (
-                np.stack([file[one] for one in places], 1) if len(places) == 2 else file["coords"]
-            )
-            values = file[name]
-            tissue = file["tissue_fractions"] if "tissue_fractions" in names else None
+            name = _scores_of(path, file.files, score)
+            coords, values = _coords(path, file), file[name]
+            tissue = file["tissue_fractions"] if "tissue_fractions" in file.files else None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; an npz with tiles was expected.") from None
     except InputError:
         raise
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not readable as npz ({error}).") from None
+    except _DAMAGED as error:
+        raise InputError(f"{path}: not readable as npz ({' '.join(str(error).split())}).") from None
     x, y, values = _checked(path, coords, values, name)
     size, facts = _meta(path)
     share = None if tissue is None else _shares(path, tissue, len(values))
     return Arrays(x, y, values, name, size, facts, share)
+
+
+def _coords(path: Path, file: Mapping[str, np.ndarray]) -> np.ndarray:
+    if "x" in file and "y" in file and file["x"].shape == file["y"].shape:
+        return np.stack([file["x"], file["y"]], axis=-1)
+    if "coords" not in file:
+        raise NoScores(f"{path}: no arrays 'x' and 'y' of one length. {nearest('x', file)}")
+    return file["coords"]
 
 
 def _shares(path: Path, tissue: np.ndarray, count: int) -> Float[np.ndarray, " n"]:
@@ -184,13 +187,23 @@ def _meta(path: Path) -> tuple[float | None, Facts]:
     if not beside.is_file():
         return None, Facts()
     found = files.read_json(beside, what="metadata of tiles")
-    tiling, slide = ((found.get(part) or {}) for part in ("tiling", "slide"))
-    sides = slide.get("dimensions")
-    extent = None
-    if isinstance(sides, Sequence) and len(sides) == 2:
-        extent = int(sides[0]), int(sides[1])
+    parts = [found.get(part) if isinstance(found, dict) else None for part in ("tiling", "slide")]
+    tiling, slide = (part if isinstance(part, dict) else {} for part in parts)
+    sides = [_number(side) for side in np.ravel(slide.get("dimensions") or [])]
+    wide, high = sides if len(sides) == 2 else (None, None)
     size, mpp = _number(tiling.get("tile_size_lv0")), _number(slide.get("base_spacing_um"))
-    return size, Facts(mpp=mpp if mpp and mpp > 0 else None, extent_px0=extent)
+    facts = Facts(mpp=mpp if mpp and 0 < mpp < math.inf else None, extent_px0=_extent(wide, high))
+    return _sound(beside, size), facts
+
+
+def _extent(wide: float | None, high: float | None) -> tuple[int, int] | None:
+    return None if wide is None or high is None else (round(wide), round(high))
+
+
+def _sound(path: Path, size: float | None) -> float | None:
+    if size is not None and not 0 < size < math.inf:
+        raise InputError(f"{path}: a patch of {size:g} px is none.")
+    return size
 
 
 def _checked(

@@ -57,6 +57,8 @@ class Row:
         fitted: name → figure on the slides of the fit.
         held_out: the same on slides left out in turn; empty if there were too few.
         gain: `held_out` minus that of the line before, paired over slides; empty in the first line.
+        per_slide: slide → `iou` held out and `iou_oracle`; None where undefined. Only lines of the
+            contribution have it.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Row:
     fitted: Mapping[str, Figure] = field(default_factory=dict)
     held_out: Mapping[str, Figure] = field(default_factory=dict)
     gain: Mapping[str, Figure] = field(default_factory=dict)
+    per_slide: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

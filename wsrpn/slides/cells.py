@@ -54,7 +54,9 @@ def read(path: Path, found: Sequence[str], names: Sequence[str]) -> pa.Table:
     """
     try:
         cells = parquet(path).read(columns=list(names)) if is_parquet(path) else _csv(path, found)
-    except (pa.ArrowException, OSError, zlib.error) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, zlib.error) as error:
         raise InputError(_reason(path, error, len(found))) from None
     if cells.num_rows == 0:
         raise InputError(f"{path}: the table has a header and no row; one row a tile is expected.")
@@ -74,11 +76,11 @@ def parquet(path: Path) -> pyarrow.parquet.ParquetFile:
         InputError: there is none, or it is none.
     """
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        return pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; a score table was expected.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not readable as Parquet ({error}).") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as Parquet ({_words(error)}).") from None
 
 
 def _csv(path: Path, found: Sequence[str]) -> pa.Table:
@@ -98,14 +100,19 @@ def _csv(path: Path, found: Sequence[str]) -> pa.Table:
 def _reason(path: Path, error: Exception, width: int) -> str:
     """Why a table cannot be read, with the line if one is to blame."""
     if is_parquet(path):
-        return f"{path}: not readable as Parquet ({error}); write it again."
+        return f"{path}: not readable as Parquet ({_words(error)}); write it again."
     for line, cells in _rows(path):
         if len(cells) != width:
             return (
                 f"{path}:{line}: {len(cells)} cells, but the header has {width}. Quote a cell "
                 f"that contains a comma."
             )
-    return f"{path}: not readable as CSV ({error})."
+    return f"{path}: not readable as CSV ({_words(error)})."
+
+
+def _words(error: Exception) -> str:
+    """What a library says, on one line."""
+    return " ".join(str(error).split())
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -126,7 +133,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; save the table as UTF-8.") from None
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({error}).") from None
+        raise InputError(f"{path}: cannot be read as CSV ({_words(error)}).") from None
 
 
 def line(path: Path, number: int) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
+from wsrpn.slides.filling import filled
 from wsrpn.slides.opening import opened
 
 Connectivity = Literal[4, 8]
@@ -106,9 +107,9 @@ def _filled(mask: Mask, max_hole_cells: float) -> Mask:
     cells = np.flatnonzero(parts * (parts != outside))
     hole_of = parts.ravel()[cells]
     fill = np.bincount(hole_of, minlength=count + 1) <= max_hole_cells
-    filled = mask.copy()
-    filled.ravel()[cells] = fill[hole_of]
-    return filled
+    whole = mask.copy()
+    whole.ravel()[cells] = fill[hole_of]
+    return whole
 
 
 def _steps(width: int, connectivity: Connectivity) -> tuple[int, ...]:
@@ -133,14 +134,11 @@ def _closed(level: Levels, max_hole_cells: float) -> Levels:
     """Grey filling of small holes that do not touch the frame."""
     if max_hole_cells < FEW:
         return _small_filled(level, math.floor(max_hole_cells) + 1)
-    from skimage import morphology
-
-    seed = np.full_like(level, level.max())
-    seed[[0, -1]] = seed[:, [0, -1]] = 0
-    full = morphology.reconstruction(seed, level, method="erosion", footprint=CROSS)
-    full = full.astype(level.dtype)
+    full = filled(level)
     if max_hole_cells >= level.size:
         return full
+    from skimage import morphology
+
     return np.minimum(full, morphology.area_closing(level, math.floor(max_hole_cells) + 1, 1))
 
 
@@ -160,6 +158,6 @@ def _small_filled(level: Levels, least: int) -> Levels:
     depth = np.full((height, width), len(place), dtype=np.int32)
     depth.ravel()[place[1:]] = np.arange(1, len(place))
     depth = opened(depth, np.append(place, 0), least, _steps(width, 4))
-    filled = np.zeros_like(level)
-    filled[1:-1, 1:-1] = level.ravel()[place[depth[1:-1, 1:-1]]]
-    return filled
+    raised = np.zeros_like(level)
+    raised[1:-1, 1:-1] = level.ravel()[place[depth[1:-1, 1:-1]]]
+    return raised

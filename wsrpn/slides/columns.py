@@ -60,17 +60,21 @@ class Columns:
             return f"{self.path}:{stored.line(self.path, row + 1)}"
         return f"{self.path}: row {row + 1}"
 
-    def numbers(self, name: str, *, blank: bool = False) -> Float[np.ndarray, " n"]:
+    def numbers(
+        self, name: str, *, blank: bool = False, yes_no: bool = False
+    ) -> Float[np.ndarray, " n"]:
         """A column as finite numbers.
 
         Args:
             name: of the column.
             blank: cells may be blank, which gives nan.
+            yes_no: the texts true and false are 1 and 0.
 
         Raises:
             InputError: a cell that is no finite number, or blank.
         """
-        values = _floats(self._column(name))
+        column = self._column(name)
+        values = _floats(_as_digits(column) if yes_no else column)
         if values is None:
             row, cell = self._first_odd(name)
             raise InputError(
@@ -131,6 +135,14 @@ def _floats(column: pa.ChunkedArray) -> Float[np.ndarray, " n"] | None:
             return None
         numbers = pa.chunked_array([[None if cell is None else float(cell) for cell in cells]])
     return np.array(numbers.fill_null(np.nan).to_numpy(), dtype=np.float64)
+
+
+def _as_digits(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts with true and false as 1 and 0; other columns as they are."""
+    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+        return column
+    low = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+    return pc.if_else(pc.equal(low, "true"), "1", pc.if_else(pc.equal(low, "false"), "0", column))
 
 
 def _is_number(cell: str) -> bool:

@@ -23,6 +23,7 @@ from wsrpn.slides import cells, columns, lattice, regrid
 from wsrpn.slides.arrays import Arrays
 from wsrpn.slides.assemble import Found, Rows
 from wsrpn.slides.lattice import OffLattice
+from wsrpn.slides.lines import MOST_OVERLAP
 
 _FAR_PX0 = 1e8  # a size that no tile has
 MOST_LATTICES = 0.25  # as a part of the tiles; above it there is no lattice at all
@@ -139,6 +140,9 @@ def _placed(path: Path, arrays: Arrays) -> tuple[Rows, tuple[str, ...]]:
 def _regridded(rows: Rows, size: float) -> tuple[Rows, str] | None:
     """Tiles of a few lattices on one, or None where they are on many."""
     pitch = lattice.step(rows.x, rows.y, (size, size))
+    far = max(np.abs(rows.x).max(), np.abs(rows.y).max()) >= lattice.FURTHEST_PX0
+    if far or size > MOST_OVERLAP * min(pitch):
+        return None
     if regrid.lattices(rows.x, rows.y, pitch) > MOST_LATTICES * len(rows.x):
         return None
     x, y, score = regrid.onto_one(rows.x, rows.y, (size, size), pitch, rows.score)

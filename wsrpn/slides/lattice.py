@@ -51,8 +51,8 @@ def fit(
     Example:
         >>> x, y = np.array([0, 375, 1124]), np.array([10, 10, 10])
         >>> found = fit(x, y, (374.7, 374.7))
-        >>> found.column, found.shape, round(found.pitch_px0[0], 1)
-        (array([0, 1, 3]), (1, 4), 374.7)
+        >>> found.column.tolist(), found.shape, round(found.pitch_px0[0])
+        ([0, 1, 3], (1, 4), 375)
     """
     _refuse_odd(x, y, size_px0)
     axes = (Axis.of(x, size_px0[0]), Axis.of(y, size_px0[1]))

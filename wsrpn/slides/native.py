@@ -1,5 +1,6 @@
 """The project's own score table: its rows, slide by slide (the format is in `table`)."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,15 +22,19 @@ TRUTH = ("label", "truth", "tissue", "reference")
 def is_own(path: Path) -> bool:
     """Whether a file is such a table, by its name and header.
 
-    A broken Parquet file is taken for one; detections have a column `image`, and are none.
+    A broken Parquet file is taken for one; so is a table that lacks a column or has the wrong
+    delimiter, because `read` says what is wrong with it. Detections have a column `image`, and
+    tile sets `image` or `sheet`.
     """
     if not (cells.is_csv(path) or cells.is_parquet(path)):
         return False
     try:
-        names = {columns.OTHER_NAMES.get(name, name) for name in cells.header(path)}
+        found = cells.header(path)
     except InputError:
         return cells.is_parquet(path)
-    return names >= set(PLACES) and "image" not in names
+    found = tuple(re.split(r"[;\t|]", found[0])) if len(found) == 1 else found
+    names = {columns.OTHER_NAMES.get(name, name) for name in found}
+    return names >= {"slide", "x", "y"} and not names & {"image", "sheet"}
 
 
 def read(path: Path, score: str) -> Found:
@@ -85,8 +90,8 @@ def _where(table: Columns, rows: Int[np.ndarray, " n"], row: int) -> str:
 
 def _shares(table: Columns, name: str) -> Float[np.ndarray, " n"]:
     """Labels and references are 0, 1 or blank; shares lie between 0 and 1 or are blank."""
-    values = table.numbers(name, blank=True)
     whole = name in ("label", "reference")
+    values = table.numbers(name, blank=True, yes_no=whole)
     right = (values == 0) | (values == 1) | np.isnan(values)
     if not whole:
         right |= (values > 0) & (values < 1)

@@ -91,7 +91,7 @@ def write(cohort: Cohort, path: Path) -> str:
         texts = {name: json.dumps(value, allow_nan=False) for name, value in facts.items()}
         table = _table(cohort).replace_schema_metadata(texts)
         sink = io.BytesIO()
-        pyarrow.parquet.write_table(table, sink, compression="zstd")
+        pyarrow.parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
         return files.write(path, sink.getvalue())
     if not cells.is_csv(path):
         raise InputError(f"{path}: a score table is .parquet, .csv or .csv.gz.")
