@@ -43,6 +43,7 @@ def calibrate(
     slide: slide_options.Names = None,
     score: slide_options.Score = "",
     rule: slide_options.Rule = "",
+    mpp: slide_options.Mpp = None,
     over: Annotated[
         str,
         slide_options.option(
@@ -124,11 +125,11 @@ def calibrate(
         fit |= {"cross_validate": cross_validate, "objective": objective or "iou"}
         if over:
             fit["over"] = options.choice("--over", over, ("macro", "pooled"))
-        asked = slide_source.Selection(split, tuple(slide or ()), score, rule, exclude)
+        asked = slide_source.Selection(split, tuple(slide or ()), score, rule, mpp, exclude)
         slides.calibrate(source, data=data, asked=asked, fit=fit, out=out, json=json)
         return
     slide_options.of_slides({
-        "--slide": slide, "--score": score, "--rule": rule, "--exclude-non-exhaustive": exclude,
+        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp, "--exclude-non-exhaustive": exclude,
         **wanted,
     })  # fmt: skip
     from wsrpn import calibrate as fitting

@@ -35,6 +35,7 @@ def evaluate(
     slide: slide_options.Names = None,
     score: slide_options.Score = "",
     rule: slide_options.Rule = "",
+    mpp: slide_options.Mpp = None,
     exclude: slide_options.Exclude = False,
     detections: Annotated[
         Path | None,
@@ -66,14 +67,14 @@ def evaluate(
             "--map": named, "--by": by, "--images": images != "all",
             "--on-error": on_error != "stop",
         })  # fmt: skip
-        asked = slide_source.Selection(split, tuple(slide or ()), score, rule, exclude)
+        asked = slide_source.Selection(split, tuple(slide or ()), score, rule, mpp, exclude)
         slides.evaluate(
             source, data=data, asked=asked, calibration=calibration, detections=detections,
             out=out, require=require or [], bootstrap=bootstrap, json=json,
         )  # fmt: skip
         return
     slide_options.of_slides({
-        "--slide": slide, "--score": score, "--rule": rule, "--exclude-non-exhaustive": exclude,
+        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp, "--exclude-non-exhaustive": exclude,
         "--detections": detections,
     })  # fmt: skip
     from wsrpn import evaluate as evaluation

@@ -35,6 +35,7 @@ def heatmap(
     slide: slide_options.Names = None,
     score: slide_options.Score = "",
     rule: slide_options.Rule = "",
+    mpp: slide_options.Mpp = None,
     scale: Annotated[
         str,
         slide_options.option(
@@ -89,14 +90,14 @@ def heatmap(
         how = slide_options.drawing(
             format=format, scale=scale, clip=clip, blur=blur, downsample=downsample
         )
-        asked = slide_source.Selection(split, tuple(slide or ()), score, rule)
+        asked = slide_source.Selection(split, tuple(slide or ()), score, rule, mpp)
         slides.heatmap(
             run, data=data, asked=asked, calibration=calibration, out=out, limit=limit,
             drawing=how, json=json,
         )  # fmt: skip
         return
     slide_options.of_slides({
-        "--slide": slide, "--score": score, "--rule": rule, "--scale": scale, "--clip": clip,
+        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp, "--scale": scale, "--clip": clip,
         "--blur": blur is not None, "--downsample": downsample,
     })  # fmt: skip
     split = split or "test"

@@ -41,6 +41,15 @@ Rule = Annotated[
         show_default=False,
     ),
 ]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        metavar="µm",
+        help="Micrometres per full-size pixel, for slides of which nothing else says it.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
 Exclude = Annotated[
     bool,
     typer.Option(

@@ -1,6 +1,7 @@
 """What SOURCE and DATA stand for where they are slides: the same answer for every command."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class Selection:
         names: only these slides; empty for all of the split.
         score: column; "" for `score`.
         rule: when a tile is tumour; "" for what the table says.
+        mpp: micrometres per pixel of slides that do not say it; None leaves them without.
         exclude: leave out slides whose truth is known to be incomplete.
     """
 
@@ -53,6 +55,7 @@ class Selection:
     names: tuple[str, ...] = ()
     score: str = ""
     rule: str = ""
+    mpp: float | None = None
     exclude: bool = False
 
     def check(self) -> None:
@@ -61,8 +64,11 @@ class Selection:
         Raises:
             InputError: names the choices.
         """
+        from wsrpn.errors import InputError
         from wsrpn.slides import labels
 
+        if self.mpp is not None and not 0 < self.mpp < math.inf:
+            raise InputError(f"--mpp {self.mpp:g}: a number above 0 was expected.")
         if self.split:
             options.choice("--split", self.split, ("train", "val", "test", "all"))
         if self.rule:
@@ -168,7 +174,7 @@ def scores(place: Place, asked: Selection, *, usual: str) -> Scores:
     known = {} if place.sheet is None else sheet.read(place.sheet)
     read = table.read(place.table, score=asked.score or "score", slides=known or None)
     chosen = _of_split(read, known, asked, usual)
-    cohort = labels.attach(chosen, known, rule=asked.rule)
+    cohort = _measured(labels.attach(chosen, known, rule=asked.rule), asked.mpp)
     for note in cohort.notes:
         options.say(f"note: {note}")
     if asked.exclude:
@@ -206,6 +212,20 @@ def _of_split(
         options.say(f"split {split}: {len(kept)} of {counted(len(there), 'slide')}")
     failed = {name: reason for name, reason in cohort.failed.items() if name in kept}
     return dataclasses.replace(cohort.only(kept), failed=failed)
+
+
+def _measured(cohort: "Cohort", mpp: float | None) -> "Cohort":
+    """With `--mpp` for slides without one; who has one keeps it, which is said."""
+    if mpp is None:
+        return cohort
+    own = [tiles.slide for tiles in cohort.slides if tiles.mpp not in (None, mpp)]
+    if own:
+        options.say(f"note: these slides keep an mpp of their own: {', '.join(own)}")
+    slides = tuple(
+        dataclasses.replace(tiles, mpp=mpp) if tiles.mpp is None else tiles
+        for tiles in cohort.slides
+    )
+    return dataclasses.replace(cohort, slides=slides)
 
 
 def _exhaustive(cohort: "Cohort") -> "Cohort":

@@ -34,6 +34,7 @@ def test_figures_are_those_of_the_steps_and_the_threshold_it_says(over):
         ("iou", "iou", "pooled"),
         ("dice_macro", "f1", "macro"),
         ("youden", "youden", "pooled"),
+        ("youden_macro", "youden", "macro"),
     ):
         by_hand = reached(found, decided, 1.0, kind, mean)
         assert made.figures[name].value == pytest.approx(by_hand, abs=1e-12)
@@ -181,6 +182,18 @@ def test_an_object_limit_above_all_tumour_of_a_slide_is_told():
     found = world(1, slides=5, side=16, burden=(0.004, 0.01), normal=0)  # one to three tiles
     made = quick(found, min_area=[10 * 128.0**2])
     assert any("smaller than the objects that clean-up removes: s00" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("seed", "settled"), [(1, True), (4, False)])
+def test_what_is_chosen_without_each_slide_is_kept_and_an_unsettled_choice_told(seed, settled):
+    found = world(seed, slides=5, side=14)
+    made = quick(found)
+    without = made.provenance["without"]
+    assert [one["slides"] for one in without] == [[s.slide] for s in found.slides]
+    for one, slide in zip(without, found.slides, strict=True):
+        rest = quick(found.only({s.slide for s in found.slides} - {slide.slide}), bootstrap=0)
+        assert (one["steps"], one["threshold"]) == (rest.choices[0].name, rest.threshold)
+    assert settled != any("is not settled by these slides" in said for said in made.warnings)
 
 
 def test_slides_with_missing_truth_are_named():

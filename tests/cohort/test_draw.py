@@ -155,6 +155,18 @@ def test_one_failing_slide_does_not_stop_the_others(cohort, tmp_path):
     assert again.skipped == (names(cohort)[1],)
 
 
+def test_a_fault_of_the_program_stops_one_slide_and_is_named(cohort, tmp_path, monkeypatch):
+    whole = pictures.view_of
+
+    def fault(tiles, *more):
+        return whole(tiles, *more) if tiles.slide != "s01" else {}["no such thing"]
+
+    monkeypatch.setattr(pictures, "view_of", fault)
+    done = draw.draw(cohort, {}, tmp_path, formats=("tiff",))
+    assert done.failed == {"s01": "KeyError: 'no such thing'"}
+    assert len(done.files) == 2
+
+
 def test_a_thumbnail_of_another_shape_fails_and_names_the_way_out(cohort, tmp_path):
     one = names(cohort)[0]
     Image.new("RGB", (300, 100)).save(tmp_path / "t.png")
@@ -173,6 +185,8 @@ def test_colours_are_the_same_for_all_slides_unless_asked_otherwise(cohort):
     wider = dataclasses.replace(fitted, clip=(1.0, 99.0))
     values = np.concatenate([apply.smoothed(t, FITTED.steps) for t in cohort.slides])
     assert_allclose(pictures.shared(cohort, wider, {}), np.percentile(values, (1, 99)), rtol=1e-5)
+    one = dataclasses.replace(look, colour=(0.25, 0.75))
+    assert {pictures.view_of(t, None, one).colour for t in cohort.slides} == {(0.25, 0.75)}
     own = dataclasses.replace(look, scale="slide")
     assert pictures.shared(cohort, own, {}) is None
     for tiles in cohort.slides:

@@ -129,8 +129,14 @@ def test_specificity_is_kept_by_the_lowest_threshold_that_can(over, seed, least)
 
 
 @pytest.mark.parametrize("connectivity", [4, 8])
-@given(seed=st.integers(0, 10_000), most=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]))
-def test_regions_of_slides_without_tumour_keep_their_budget_from_there_up(connectivity, seed, most):
+@given(
+    seed=st.integers(0, 10_000),
+    most=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]),
+    depth=st.sampled_from([1, 3, 64]),
+)
+def test_regions_of_slides_without_tumour_keep_their_budget_from_there_up(
+    connectivity, seed, most, depth
+):
     random = np.random.default_rng(seed)
     grids = [random.integers(0, 9, size=(6, 6)).astype(float) for _ in range(3)]
     sick = tiles("sick", random.normal(size=(6, 6)) + 20, np.ones((6, 6)))
@@ -140,7 +146,9 @@ def test_regions_of_slides_without_tumour_keep_their_budget_from_there_up(connec
     def crowd(threshold):
         return np.mean([ndimage.label(grid >= threshold, structure)[1] for grid in grids])
 
-    threshold = fitted(found, Steps(connectivity=connectivity), f"fp_regions@{most}", "macro")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "DEPTH", depth)
+        threshold = fitted(found, Steps(connectivity=connectivity), f"fp_regions@{most}", "macro")
     higher = [t for t in np.arange(0, 10.0) if t >= threshold]
     assert all(crowd(t) <= most for t in [threshold, *higher])
     lower = [t for t in np.arange(0, 9.0) if t < threshold]

@@ -129,7 +129,22 @@ def test_a_slide_that_was_fitted_on_is_named_when_it_is_evaluated(cohort, fitted
         "eval", cohort, "--split", "val", "--calibration", fitted, "--out", tmp_path, *FEW
     )
     told = [line for line in report["warnings"] if "fit the calibration" in line]
-    assert "phantom_000" in told[0]
+    assert "phantom_3_000" in told[0]
+
+
+def test_mpp_may_be_given_where_nothing_says_it(cohort, tmp_path):
+    cohort = shutil.copytree(cohort, tmp_path / "cohort")
+    table, _ = as_csv(cohort, mpp="")
+    write_rows(
+        cohort / "slides.csv",
+        [{**row, "mpp": ""} for row in rows_of(cohort / "slides.csv")],
+    )
+    first = ("calibrate", table, "--split", "all", *QUICK, "--out", tmp_path / "c.json")
+    document(*first)
+    assert json.loads((tmp_path / "c.json").read_text())["tile_um"] is None
+    document(*first, "--mpp", "0.5")
+    assert json.loads((tmp_path / "c.json").read_text())["tile_um"] == 128.0
+    assert "--mpp -1: a number above 0" in sentence(*first, "--mpp", "-1")
 
 
 def test_a_phantom_needs_no_files(tmp_path, monkeypatch):
@@ -175,10 +190,10 @@ def test_without_splits_all_slides_are_taken_and_that_is_said(own):
 
 
 def test_named_slides_are_taken_from_any_split(cohort, fitted, tmp_path):
-    words = ("--slide", "phantom_000", "--slide", "phantom_001")
+    words = ("--slide", "phantom_3_000", "--slide", "phantom_3_001")
     report = document("eval", cohort, *words, "--calibration", fitted, "--out", tmp_path, *FEW)
-    assert set(report["per_slide"]) == {"phantom_000", "phantom_001"}
-    assert "Did you mean 'phantom_001'" in sentence("eval", cohort, "--slide", "phantom_01")
+    assert set(report["per_slide"]) == {"phantom_3_000", "phantom_3_001"}
+    assert "Did you mean 'phantom_3_001'" in sentence("eval", cohort, "--slide", "phantom_3_01")
 
 
 def test_a_requirement_that_is_not_met_ends_with_3_and_leaves_the_report(cohort, fitted, tmp_path):
@@ -328,45 +343,45 @@ def test_slides_known_to_be_incomplete_can_be_left_out(own, tmp_path):
     write_rows(own / "slides.csv", [{"exhaustive": "yes", **row} for row in rows])
     out = ("--out", tmp_path / "c.json")
     found = document("calibrate", own, *QUICK, *out)
-    assert any("phantom_000" in line for line in found["warnings"])
+    assert any("phantom_3_000" in line for line in found["warnings"])
     result = done("calibrate", own, *QUICK, *out, "--exclude-non-exhaustive")
-    assert "phantom_000" in result.stderr
-    assert "phantom_000" not in SlideCalibration.load(tmp_path / "c.json").slides
+    assert "phantom_3_000" in result.stderr
+    assert "phantom_3_000" not in SlideCalibration.load(tmp_path / "c.json").slides
 
 
 # --- one slide that fails
 
 
 def test_one_broken_annotation_leaves_the_rest(own, fitted, tmp_path):
-    broken = next(p for p in (own / "annotations").iterdir() if "phantom_001" in p.name)
+    broken = next(p for p in (own / "annotations").iterdir() if "phantom_3_001" in p.name)
     broken.write_text("<ASAP_Annotations><Annot" if broken.suffix == ".xml" else '{"type":')
     words = ("--calibration", fitted, "--out", tmp_path / "out")
     report = document("eval", own, *words, *FEW, code=1)
-    assert "phantom_001" not in report["per_slide"]
+    assert "phantom_3_001" not in report["per_slide"]
     assert len(report["per_slide"]) >= 2
     assert any(broken.name in line for line in report["warnings"])
     drawn = done("heatmap", own, *words, code=1)
-    assert "failed phantom_001" in drawn.stderr
-    assert list((tmp_path / "out").rglob("phantom_006*.png"))
+    assert "failed phantom_3_001" in drawn.stderr
+    assert list((tmp_path / "out").rglob("phantom_3_006*.png"))
 
 
 def test_one_slide_off_its_lattice_leaves_the_rest(own, tmp_path):
     path, rows = as_csv(own)
-    for number, row in enumerate(row for row in rows if row["slide"] == "phantom_002"):
+    for number, row in enumerate(row for row in rows if row["slide"] == "phantom_3_002"):
         row["x"] = int(row["x"]) + 37 * (number % 5)
     write_rows(path, rows)
     found = document("calibrate", own, *QUICK, "--out", tmp_path / "c.json", code=1)
-    assert any(line.startswith("failed phantom_002") for line in found["warnings"])
-    assert "phantom_002" not in SlideCalibration.load(tmp_path / "c.json").slides
+    assert any(line.startswith("failed phantom_3_002") for line in found["warnings"])
+    assert "phantom_3_002" not in SlideCalibration.load(tmp_path / "c.json").slides
 
 
 def test_a_cohort_of_broken_slides_ends_with_1_and_names_them_all(own, fitted):
     for path in (own / "annotations").iterdir():
         path.write_text("nothing")
-    words = ("--slide", "phantom_000", "--slide", "phantom_001")
+    words = ("--slide", "phantom_3_000", "--slide", "phantom_3_001")
     result = done("eval", own, *words, "--calibration", fitted, *FEW, code=1)
-    assert "failed phantom_000" in result.stderr
-    assert "failed phantom_001" in result.stderr
+    assert "failed phantom_3_000" in result.stderr
+    assert "failed phantom_3_001" in result.stderr
 
 
 # --- bad input

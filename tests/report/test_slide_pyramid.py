@@ -92,6 +92,14 @@ def test_without_micrometres_no_reader_is_told_any(tmp_path):
             assert "PhysicalSize" not in (file.ome_metadata or "")
 
 
+def test_every_level_says_its_own_resolution(tmp_path):
+    pyramid.write(sample(), tmp_path / "a.tiff", downsample=8)
+    with tifffile.TiffFile(tmp_path / "a.tiff") as file:
+        for level, page in enumerate(file.pages):
+            many, of = page.tags["XResolution"].value
+            assert 1e4 * of / many == pytest.approx(0.25 * 8 * 2**level)
+
+
 def test_what_is_too_large_is_refused_with_a_number_that_would_do():
     one = views.large()
     with pytest.raises(InputError, match="--downsample 4 would do"):

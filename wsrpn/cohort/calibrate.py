@@ -30,7 +30,7 @@ from wsrpn.slides.calibration import Over, Row, SlideCalibration, Steps, Unit
 from wsrpn.slides.labels import ceiling
 from wsrpn.slides.normalise import inside
 from wsrpn.tiles import Cohort, Tiles
-from wsrpn.types import digest_of
+from wsrpn.types import Figure, digest_of
 
 BASELINE = "youden"  # objective of the first lines of the contribution table
 SHOWN = 20  # choices that are kept, beside the best of every normaliser
@@ -109,14 +109,10 @@ def calibrate(
     found = assess_all(cases, list(wanted), over, fits, listen)
     ranking = ranked(cases, [found[one, aim] for one in family], aim, over)
     _refuse_broken_promise(ranking[0])
-    apart = None
-    if cross_validate and fits.alone:
-        apart = held_out(cases, [found[one, aim] for one in family], aim, over)
+    apart = held_out(cases, [found[one, aim] for one in family], aim, over) if fits.alone else None
     tally = Tally(cases, bootstrap=bootstrap, seed=seed)
-    warnings = *left_out, *remarks(cases, ranking[0], fits, cross_validate=cross_validate)
-    made = _of(cases, ranking[0], apart, tally)
     return dataclasses.replace(
-        made,
+        _of(cases, ranking[0], tally),
         over=over,
         score=cohort.score,
         rule=cohort.rule,
@@ -129,8 +125,10 @@ def calibrate(
             "seed": seed,
             "candidates": len(family),
             **_counted(cases),
+            **({"without": _without(cases, apart)} if apart else {}),
         },
-        warnings=warnings,
+        held_out=_held_out_figures(cases, apart, tally) if apart and cross_validate else {},
+        warnings=(*left_out, *remarks(cases, ranking[0], fits, apart)),
     )
 
 
@@ -150,11 +148,9 @@ def _refuse_broken_promise(best: Assessed) -> None:
         )
 
 
-def _of(cases: Cases, best: Assessed, apart: HeldOut | None, tally: Tally) -> SlideCalibration:
+def _of(cases: Cases, best: Assessed, tally: Tally) -> SlideCalibration:
     """What is chosen, with its figures and the slides it was fitted on."""
-    together = [(best.steps, best.threshold)] * len(cases)
-    chosen = apart.chosen if apart else ()
-    alone = [(chosen[f].steps, float(chosen[f].apart[f])) for f in cases.fold] if chosen else []
+    decided = [(best.steps, best.threshold)] * len(cases)
     return SlideCalibration(
         steps=best.steps,
         threshold=best.threshold,
@@ -164,9 +160,25 @@ def _of(cases: Cases, best: Assessed, apart: HeldOut | None, tally: Tally) -> Sl
         colour=_colour(cases.slides, best.steps),
         slides=tuple(tiles.slide for tiles in cases.slides),
         digest=_digest(cases.slides),
-        figures=tally.figures(best.fitted, _beside(cases, best.oracle, together)),
-        held_out=tally.figures(apart.called, _beside(cases, apart.oracle, alone)) if apart else {},
+        figures=tally.figures(best.fitted, _beside(cases, best.oracle, decided)),
     )
+
+
+def _held_out_figures(cases: Cases, apart: HeldOut, tally: Tally) -> dict[str, Figure]:
+    decided = [(apart.chosen[f].steps, apart.threshold(f)) for f in cases.fold.tolist()]
+    return tally.figures(apart.called, _beside(cases, apart.oracle, decided))
+
+
+def _without(cases: Cases, apart: HeldOut) -> list[dict[str, object]]:
+    """Which slides were held out together, and what was chosen without them."""
+    return [
+        {
+            "slides": [cases.slides[s].slide for s in np.flatnonzero(cases.fold == f).tolist()],
+            "steps": described(one.steps),
+            "threshold": apart.threshold(f) if np.isfinite(one.apart[f]) else None,
+        }
+        for f, one in enumerate(apart.chosen)
+    ]
 
 
 def _beside(

@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from wsrpn.cohort import risk
 from wsrpn.cohort.cases import Cases
-from wsrpn.cohort.held_out import Assessed, Plan
+from wsrpn.cohort.held_out import Assessed, HeldOut, Plan
 from wsrpn.cohort.objective import BEST, Objective
 from wsrpn.errors import InputError, counted
 from wsrpn.slides import apply
@@ -85,14 +85,14 @@ def check(cases: Cases, aim: Objective, candidates: int) -> None:
         risk.check(cases, limit=aim.limit, candidates=candidates)
 
 
-def remarks(cases: Cases, best: Assessed, fits: Plan, *, cross_validate: bool) -> Iterator[str]:
+def remarks(cases: Cases, best: Assessed, fits: Plan, apart: HeldOut | None) -> Iterator[str]:
     """What the user should know of a calibration, in sentences.
 
     Args:
         cases: slides of the fit.
         best: the steps that were chosen, with their threshold.
         fits: what could be held out.
-        cross_validate: whether that was asked for.
+        apart: what was chosen without each fold, or None.
     """
     slides = cases.slides
     if not fits.alone:
@@ -100,11 +100,12 @@ def remarks(cases: Cases, best: Assessed, fits: Plan, *, cross_validate: bool) -
             "Too few patients to hold one out: steps were chosen, and figures counted, on the very "
             "slides that the threshold was fitted on."
         )
-    elif cross_validate and not fits.nested and best.objective.name != "fnr":
+    elif not fits.nested and best.objective.name != "fnr":
         yield (
             "Two patients only: while one is held out, steps are chosen by figures of the fit on "
             "the other."
         )
+    yield from _unsettled(best.steps, apart)
     if not np.isfinite(best.threshold):
         yield "No threshold is good for anything here: nothing is called tumour."
     partial = [tiles.slide for tiles in slides if not tiles.exhaustive]
@@ -124,6 +125,19 @@ def remarks(cases: Cases, best: Assessed, fits: Plan, *, cross_validate: bool) -
     yield from _too_small(cases, best.steps)
     yield from _ceiling(slides)
     yield from _sizes(slides)
+
+
+def _unsettled(steps: Steps, apart: HeldOut | None) -> Iterator[str]:
+    """Where the normaliser hangs on single patients."""
+    others = [one.steps.normalise for one in apart.chosen] if apart else []
+    changed = [name for name in others if name != steps.normalise]
+    if changed:
+        names = ", ".join(sorted(set(changed)))
+        yield (
+            f"The choice of {steps.normalise} is not settled by these slides: with each of "
+            f"{len(others)} folds left out, another normaliser is chosen {len(changed)} of "
+            f"{len(others)} times ({names})."
+        )
 
 
 def _too_small(cases: Cases, steps: Steps) -> Iterator[str]:

@@ -21,6 +21,7 @@ from wsrpn.slides.calibration import Over
 
 SAME = 1e-12  # figures that differ by less are equally good
 STRIDE = 32  # of so many candidates one is looked at first
+DEPTH = 64  # values per slide that are looked at first where regions are counted
 MOST = 30_000_000  # numbers in one table
 
 Keep = Bool[np.ndarray, "e f"]
@@ -168,7 +169,7 @@ def _crowded(levels: Levels, slides: KeptSlides, budget: Float[np.ndarray, " e"]
     kept = slides[:, some].astype(np.float64)
     values = tuple(_finite(levels.negatives[s]) for s in some)
     less = tuple(levels.merges[s] for s in some)
-    depth, longest = 64, max((len(v) for v in values), default=0)
+    depth, longest = DEPTH, max((len(v) for v in values), default=0)
     while True:
         floor = max((v[-depth] for v in values if len(v) > depth), default=-np.inf)
         at = np.unique(np.concatenate([v[-depth:] for v in values] or [np.zeros(0)]))[::-1]

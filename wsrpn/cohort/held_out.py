@@ -180,6 +180,10 @@ class HeldOut:
     called: Float[np.ndarray, "2 s"]
     oracle: Float[np.ndarray, " s"]
 
+    def threshold(self, fold: int) -> float:
+        """Fitted without a fold, after the steps chosen without it."""
+        return float(self.chosen[fold].apart[fold])
+
 
 def held_out(cases: Cases, family: Sequence[Assessed], aim: Objective, over: Over) -> HeldOut:
     """Choose steps for every fold without it, and count on it; arguments as of `ranked`."""

@@ -96,7 +96,7 @@ def generate(plan: Plan) -> Iterator[PhantomSlide]:
     for index, normal in enumerate(normals):
         person = _patient(index)
         yield phantom_slide.generate(
-            f"phantom_{index:03d}",
+            f"phantom_{plan.seed}_{index:03d}",
             (plan.seed, index),
             tiles=plan.tiles,
             burden=0.0 if normal else next(burdens),
@@ -106,7 +106,7 @@ def generate(plan: Plan) -> Iterator[PhantomSlide]:
             correlation=plan.correlation,
             mpp=plan.mpp,
             tile=plan.tile,
-            patient=f"patient_{person:03d}",
+            patient=f"patient_{plan.seed}_{person:03d}",
             split="test" if person % 2 else "val",
         )
 

@@ -157,7 +157,8 @@ def united(areas: Iterable[shapely.Geometry]) -> shapely.MultiPolygon:
 
 def without_holes(area: shapely.Geometry) -> list[shapely.Polygon]:
     """Polygons without holes that cover the same area: those with holes are cut through them."""
-    left = list(shapely.get_parts(polygonal(area)))
+    # Halves of an area on a grid of its own would be rounded to that grid.
+    left = list(shapely.get_parts(shapely.set_precision(polygonal(area), 0.0)))
     done = []
     while left:
         part = left.pop()
