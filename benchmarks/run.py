@@ -31,20 +31,10 @@ app()
 
 def help_time(repeats: int = 9) -> dict[str, Any]:
     """`wsrpn --help` against the help of an empty Typer app with as many commands."""
-    names = [
-        "train",
-        "eval",
-        "evaluate",
-        "calibrate",
-        "heatmap",
-        "predict",
-        "data",
-        "doctor",
-        "demo",
-    ]
+    names = "train eval evaluate calibrate heatmap predict compare ablate tune data doctor demo"
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "empty.py"
-        script.write_text(EMPTY_APP.format(names=names))
+        script.write_text(EMPTY_APP.format(names=names.split()))
         ours = [sys.executable, "-c", "from wsrpn_cli.app import main; main()", "--help"]
         theirs = [sys.executable, str(script), "--help"]
         pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats + 1)][1:]
@@ -66,11 +56,15 @@ def seconds(command: list[str]) -> float:
 def main() -> None:
     import detection_metrics
     import gaussian_losses
+    import slide_figures
+    import slide_pictures
+    import slide_threshold
     import text_step
     import training_step
 
     steps = [*training_step.measure(), *text_step.text_step()]
     rows = [help_time(), *steps, *gaussian_losses.measure(), *detection_metrics.measure()]
+    rows += [*slide_threshold.measure(), *slide_figures.measure(), *slide_pictures.measure()]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -28,7 +28,7 @@ SHOWN = {
 FEW = ("burden", "iou", "iou_oracle", "precision", "recall", "tile_auroc", "fp_mm2")
 GROUP = ("iou_macro", "iou_oracle", "precision", "recall", "tile_auroc", "fp_mm2")
 NAME = 24  # letters of a slide's name
-CHOICES = 8  # rows of the table of choices
+CHOICES = 6  # rows of the table of choices, beside the best of every normaliser
 
 
 def show_report(report: "Report", *, said: Sequence[str] = ()) -> None:
@@ -58,13 +58,15 @@ def show_calibration(fitted: "SlideCalibration", *, said: Sequence[str] = ()) ->
         fitted: of `wsrpn.cohort.calibrate`.
         said: notes that were printed already.
     """
+    from wsrpn.cohort.candidates import described
+
     console = Console(stderr=True)
     if fitted.choices:
-        console.print(_choices(fitted.choices[:CHOICES]))
+        console.print(_choices(_telling(fitted.choices)))
     if fitted.contribution:
         console.print(_contribution(fitted.contribution))
     console.print(_fit(fitted))
-    told = f"chosen: {steps(fitted.steps)}; tumour where value >= {fitted.threshold:.4g}"
+    told = f"chosen: {described(fitted.steps)}; tumour where value >= {fitted.threshold:.4g}"
     told += f" ({fitted.objective}, {fitted.over}, {len(fitted.slides)} slides)"
     console.print(told, highlight=False, markup=False, soft_wrap=True)
     _notes(console, fitted.warnings, said)
@@ -91,28 +93,6 @@ def calibration_report(fitted: "SlideCalibration", files: dict[str, str]) -> "Re
         warnings=fitted.warnings,
         provenance={name: whole[name] for name in kept},
     )
-
-
-def steps(taken: "Steps") -> str:
-    """Steps in words.
-
-    Example:
-        >>> from wsrpn.slides.calibration import Steps
-        >>> steps(Steps("z", smooth=120.0, max_hole=float("inf")))
-        'z, σ 120 µm, all holes filled'
-    """
-    length, area = ("µm", "µm²") if taken.unit == "um" else ("tiles", "tiles")
-    told = [taken.normalise if taken.normalise != "none" else "not normalised"]
-    if taken.smooth:
-        told.append(f"σ {taken.smooth:.4g} {length}")
-    if taken.min_area:
-        told.append(f"objects ≥ {_short(taken.min_area)} {area}")
-    if taken.max_hole:
-        all_of_them = math.isinf(taken.max_hole)
-        told.append(
-            "all holes filled" if all_of_them else f"holes ≤ {_short(taken.max_hole)} {area}"
-        )
-    return ", ".join(told)
 
 
 def _short(value: float) -> str:
@@ -161,6 +141,12 @@ def _cell(name: str, figure: "Figure | None") -> str:
     if figure is None or figure.value is None:
         return UNDEFINED
     return f"{100 * figure.value:.2f} %" if name == "burden" else number(figure)
+
+
+def _telling(rows: "Sequence[Row]") -> "list[Row]":
+    """The best candidates, and the best of every normaliser."""
+    best = {row.steps.normalise: row for row in reversed(rows)}
+    return [row for i, row in enumerate(rows) if i < CHOICES or row in best.values()]
 
 
 def _choices(rows: "Sequence[Row]") -> Table:

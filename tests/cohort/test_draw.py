@@ -244,7 +244,7 @@ def test_qupath_counts_from_the_bounds_that_its_own_geojson_counts_from(tmp_path
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"formats": ("jpeg",)}, "--format jpeg"),
+    ({"formats": ("gif",)}, "--format gif"),
     ({"formats": ("geojson",)}, "regions need a threshold"),
     ({"scale": "own"}, "--scale own"),
     ({"clip": (95.0, 5.0)}, "--clip 95,5"),

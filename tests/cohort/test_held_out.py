@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.cohort.cohorts import called, cohort, tiles, world
 from wsrpn.cohort.calibrate import calibrate
@@ -45,18 +46,21 @@ def family_of(found, objective, over):
 def test_a_slide_held_out_is_judged_by_a_calibration_that_never_saw_it(objective, over):
     found = world(4, slides=5, side=10, normal=2 if objective.startswith("fp") else 1)
     whole = family_of(found, objective, over)
-    counts = np.zeros((2, len(found)))
+    counts, regions = np.zeros((2, len(found))), []
     for i, slide in enumerate(found.slides):
         others = found.only({s.slide for s in found.slides} - {slide.slide})
         made = family_of(others, objective, over)
         values = apply.values(slide, made.steps)
         counts[:, i] = called(cohort(slide), [values], made.threshold)[:, 0]
+        if not slide.label.any():
+            regions.append(ndimage.label(slide.lattice.marked(values >= made.threshold))[1])
     positives = np.array([(s.label == 1).sum() for s in found.slides])
     pooled = counts[0].sum() / (positives.sum() + counts[1].sum())
     assert whole.held_out["iou"].value == pytest.approx(pooled, abs=1e-12)
     sick = positives > 0
     macro = (counts[0] / np.maximum(positives + counts[1], 1))[sick].mean()
     assert whole.held_out["iou_macro"].value == pytest.approx(macro, abs=1e-12)
+    assert whole.held_out["fp_regions"].value == pytest.approx(np.mean(regions))
 
 
 @pytest.mark.parametrize("objective", ["iou", "youden", *LIMITED])

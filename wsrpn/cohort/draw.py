@@ -18,14 +18,14 @@ from wsrpn.cohort.finished import FOLDER, Record
 from wsrpn.cohort.pictures import Look
 from wsrpn.errors import InputError, counted, nearest
 from wsrpn.report import draw as saving
-from wsrpn.report import pyramid, qupath, slide_page, slide_panel, slide_sheet
+from wsrpn.report import pyramid, qupath, slide_flat, slide_page, slide_panel, slide_sheet
 from wsrpn.report.slide_sheet import Cell
 from wsrpn.report.slide_view import SlideView
 from wsrpn.slides.calibration import SlideCalibration
 from wsrpn.tiles import Cohort, Slide, Tiles
 
 SUFFIXES = {
-    "png": ".png", "pdf": ".pdf", "svg": ".svg", "geojson": ".geojson",
+    "png": ".png", "pdf": ".pdf", "svg": ".svg", "jpg": ".jpg", "geojson": ".geojson",
     "geojson-tiles": ".tiles.geojson", "tiff": ".tiff", "ome-tiff": ".ome.tiff", "html": ".json",
 }  # fmt: skip
 FORMATS = tuple(SUFFIXES)
@@ -77,15 +77,16 @@ def draw(
         out: folder; a file is named after its slide.
         calibration: steps, threshold and colours. Without one scores are shown as they are and
             nothing is called tumour.
-        formats: of `FORMATS`: panels (`png`, `pdf`, `svg`) with a contact sheet; `geojson`, regions
-            called tumour for QuPath; `geojson-tiles`, all tiles for it; `tiff` and `ome-tiff`,
-            pyramids of the heatmap; `html`, one page with a zoomable view of every slide.
+        formats: of `FORMATS`: panels (`png`, `pdf`, `svg`) with a contact sheet; `jpg`, the overlay
+            of the whole slide, flat and without words; `geojson`, regions called tumour for QuPath;
+            `geojson-tiles`, all tiles for it; `tiff` and `ome-tiff`, pyramids of the heatmap;
+            `html`, one page with a zoomable view of every slide.
         scale: `cohort`, the same colours for all slides (those of the calibration where there is
             one), or `slide`.
         clip: percentiles of the values over tissue at the ends of the colours.
         blur_tiles: σ of a smoothing for display alone, in tiles; None takes 1 where the calibration
             does not smooth, else 0. No figure depends on it.
-        downsample: full-size pixels to a pixel of `tiff` and `ome-tiff`.
+        downsample: full-size pixels to a pixel of `jpg`, `tiff` and `ome-tiff`.
         names: draw only these; colours are still those of the whole cohort.
         listen: called with the number of slides done since the last call.
 
@@ -189,6 +190,8 @@ class _Job:
             saving.save(slide_panel.panel(view), path, dpi=_DPI)
         elif kind == "cell":
             saving.save(slide_sheet.cell(view), path, dpi=_CELL_DPI)
+        elif kind == "jpg":
+            slide_flat.write(view, path, downsample=self.downsample)
         elif kind == "html":
             text = json.dumps(slide_page.entry(view), ensure_ascii=False, allow_nan=False)
             files.write(path, text.encode("utf-8"))
