@@ -129,7 +129,8 @@ def calibrate(
         slides.calibrate(source, data=data, asked=asked, fit=fit, out=out, json=json)
         return
     slide_options.of_slides({
-        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp, "--exclude-non-exhaustive": exclude,
+        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp,
+        "--exclude-non-exhaustive": exclude,
         **wanted,
     })  # fmt: skip
     from wsrpn import calibrate as fitting

@@ -74,7 +74,8 @@ def evaluate(
         )  # fmt: skip
         return
     slide_options.of_slides({
-        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp, "--exclude-non-exhaustive": exclude,
+        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp,
+        "--exclude-non-exhaustive": exclude,
         "--detections": detections,
     })  # fmt: skip
     from wsrpn import evaluate as evaluation

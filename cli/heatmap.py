@@ -97,7 +97,8 @@ def heatmap(
         )  # fmt: skip
         return
     slide_options.of_slides({
-        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp, "--scale": scale, "--clip": clip,
+        "--slide": slide, "--score": score, "--rule": rule, "--mpp": mpp,
+        "--scale": scale, "--clip": clip,
         "--blur": blur is not None, "--downsample": downsample,
     })  # fmt: skip
     split = split or "test"

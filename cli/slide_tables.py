@@ -11,7 +11,7 @@ from rich.table import Table
 from .tables import UNDEFINED, cut, interval, number
 
 if TYPE_CHECKING:
-    from wsrpn.slides.calibration import Row, SlideCalibration, Steps
+    from wsrpn.slides.calibration import Row, SlideCalibration
     from wsrpn.types import Figure, Report
 
 SHOWN = {
