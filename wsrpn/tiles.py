@@ -127,7 +127,7 @@ class Tiles:
 
     @property
     def corner_px0(self) -> Float[np.ndarray, "n 2"]:
-        """x and y of the top-left corner of every tile, as the lattice has them."""
+        """Places (x, y) of the top-left corner of every tile, as the lattice has them."""
         cells = np.stack([self.lattice.column, self.lattice.row], axis=1).astype(np.float64)
         return cells * np.array(self.lattice.pitch_px0) + np.array(self.lattice.origin_px0)
 

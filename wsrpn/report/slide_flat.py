@@ -42,8 +42,9 @@ def overlay(view: SlideView, downsample: int) -> Image.Image:
         InputError: see `write`.
     """
     size = _size(view, downsample)
-    image = Image.new("RGB", size, "white")
-    if view.picture is not None:
+    if view.picture is None:
+        image = Image.new("RGB", size, "white")
+    else:
         image = Image.fromarray(view.picture).resize(size, Image.Resampling.BILINEAR)
     left, top, right, bottom = lattice_frame(view.tiles)
     rows, columns = view.heat.shape
