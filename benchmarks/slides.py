@@ -60,7 +60,8 @@ class Held:
     """One slide of one cohort, held out.
 
     Attributes:
-        cluster: whoever is drawn together, a patient of a cohort.
+        cluster: whoever is drawn together: a cohort, as its slides share a threshold; where there
+            is only one, a patient.
         burden: share of the tissue that is tumour.
         iou: per line of the table.
         oracle: at the slide's own best threshold, per line.
@@ -159,8 +160,10 @@ def section(name: str, cohorts: Sequence[Cohort]) -> list[str]:
 
 def everyone(cohorts: Sequence[Cohort], fits: Sequence[SlideCalibration]) -> list[Held]:
     """The slides with tumour of all cohorts."""
-    pairs = enumerate(zip(cohorts, fits, strict=True))
-    return [held for i, pair in pairs for held in taken(i, *pair)]
+    found = []
+    for place, (cohort, fit) in enumerate(zip(cohorts, fits, strict=True)):
+        found += taken(f"cohort {place}" if len(cohorts) > 1 else "", cohort, fit)
+    return found
 
 
 def source_recipe(cohort: Cohort) -> SlideCalibration:
@@ -171,8 +174,8 @@ def source_recipe(cohort: Cohort) -> SlideCalibration:
     )  # fmt: skip
 
 
-def taken(place: int, cohort: Cohort, fit: SlideCalibration) -> list[Held]:
-    """The slides with tumour of one cohort."""
+def taken(cluster: str, cohort: Cohort, fit: SlideCalibration) -> list[Held]:
+    """The slides with tumour of one cohort; by patient where no cluster is named."""
     found = []
     for tiles in cohort.slides:
         rows = {row.name: of(row, tiles.slide) for row in fit.contribution}
@@ -180,7 +183,7 @@ def taken(place: int, cohort: Cohort, fit: SlideCalibration) -> list[Held]:
             continue
         found.append(
             Held(
-                cluster=f"{place}/{tiles.patient}",
+                cluster=cluster or tiles.patient,
                 burden=tiles.burden,
                 iou={name: float(value["iou"] or 0) for name, value in rows.items()},
                 oracle={name: float(value["iou_oracle"] or 0) for name, value in rows.items()},
@@ -194,7 +197,7 @@ def of(row: Row, slide: str) -> Mapping[str, float | None]:
 
 
 def mean(slides: Sequence[Held], values: Sequence[float], less: Sequence[float] = ()) -> Figure:
-    """A mean over slides, or of a difference, with its interval over patients."""
+    """A mean over slides, or of a difference, with its interval over clusters."""
     found = np.array(values) - (np.array(less) if len(less) else 0.0)
     weights = rows(slides)
     return figure(float(found.mean()), weights @ found / weights.sum(axis=1))

@@ -131,7 +131,7 @@ def steps(
         from wsrpn.slides.calibration import SlideCalibration
 
         refuse(told, "is in --steps already; give one of the two.")
-        return {"steps": SlideCalibration.load(file).steps}
+        return {"steps": SlideCalibration.load(file).chosen}
     found: dict[str, Any] = {}
     if normalise:
         found["normalise"] = _normalisers(words(normalise))

@@ -193,6 +193,7 @@ def _of_split(
     there: dict[str, str | None] = dict.fromkeys(cohort.failed)
     there |= {tiles.slide: tiles.split for tiles in cohort.slides}
     there |= {name: known[name].split or own for name, own in there.items() if name in known}
+    every = set(there)
     for name in asked.names:
         if name not in there:
             raise InputError(f"--slide {name}: no such slide. {nearest(name, there)}")
@@ -210,6 +211,10 @@ def _of_split(
         raise InputError(f"{cohort.name}: no slide in split {split}; there are: {has}.")
     if split != "all":
         options.say(f"split {split}: {len(kept)} of {counted(len(there), 'slide')}")
+    missing = [n for n, s in known.items() if n not in every and split in ("all", s.split)]
+    if missing and not asked.names:
+        options.say(f"note: of {counted(len(missing), 'listed slide')} there are no scores: "
+                    f"{', '.join(missing[:10])}{', …' if len(missing) > 10 else ''}")  # fmt: skip
     failed = {name: reason for name, reason in cohort.failed.items() if name in kept}
     return dataclasses.replace(cohort.only(kept), failed=failed)
 
@@ -241,15 +246,22 @@ def _exhaustive(cohort: "Cohort") -> "Cohort":
 
 
 def outlines(found: Scores) -> "dict[str, Outlines]":
-    """Outlines of the slides that have some."""
+    """Outlines of the slides that have some; one whose cannot be read is named and left out."""
+    from wsrpn.errors import InputError
+    from wsrpn.slides import labels
     from wsrpn.slides import outlines as reading
 
-    read = {
-        tiles.slide: reading.read(found.sheet[tiles.slide])
-        for tiles in found.cohort.slides
-        if tiles.slide in found.sheet
-    }
-    return {name: drawn for name, drawn in read.items() if drawn is not None}
+    read: dict[str, Outlines] = {}
+    for tiles in found.cohort.slides:
+        row = found.sheet.get(tiles.slide)
+        try:
+            drawn = None if row is None else reading.read(labels.completed(row, tiles))
+        except InputError as error:
+            options.say(f"note: {tiles.slide} goes on without outlines: {error}")
+            continue
+        if drawn is not None:
+            read[tiles.slide] = drawn
+    return read
 
 
 def telling(cohort: "Cohort", limit: int) -> list[str]:

@@ -27,6 +27,9 @@ SHOWN = {
 }  # fmt: skip
 FEW = ("burden", "iou", "iou_oracle", "precision", "recall", "tile_auroc", "fp_mm2")
 GROUP = ("iou_macro", "iou_oracle", "precision", "recall", "tile_auroc", "fp_mm2")
+IN_SAMPLE = (
+    "Figures are of the very slides that were fitted on; `--cross-validate` adds those held out."
+)
 NAME = 24  # letters of a slide's name
 CHOICES = 6  # rows of the table of choices, beside the best of every normaliser
 
@@ -62,14 +65,18 @@ def show_calibration(fitted: "SlideCalibration", *, said: Sequence[str] = ()) ->
 
     console = Console(stderr=True)
     if fitted.choices:
-        console.print(_choices(_telling(fitted.choices)))
+        console.print(_choices(_telling(fitted.choices), _figure_of(fitted)))
     if fitted.contribution:
-        console.print(_contribution(fitted.contribution))
+        console.print(_contribution(fitted.contribution, _figure_of(fitted)))
     console.print(_fit(fitted))
-    told = f"chosen: {described(fitted.steps)}; tumour where value >= {fitted.threshold:.4g}"
+    where = f"tumour where value >= {fitted.threshold:.4g}"
+    told = f"chosen: {described(fitted.steps)}; "
+    told += where if math.isfinite(fitted.threshold) else "nothing is called tumour"
     told += f" ({fitted.objective}, {fitted.over}, {len(fitted.slides)} slides)"
     console.print(told, highlight=False, markup=False, soft_wrap=True)
     _notes(console, fitted.warnings, said)
+    if not fitted.held_out:
+        _notes(console, (IN_SAMPLE,), said)
 
 
 def calibration_report(fitted: "SlideCalibration", files: dict[str, str]) -> "Report":
@@ -77,10 +84,17 @@ def calibration_report(fitted: "SlideCalibration", files: dict[str, str]) -> "Re
     import dataclasses
 
     from wsrpn import __version__
+    from wsrpn.slides.calibration import plain
     from wsrpn.types import Figure, Report
 
-    held_out = {f"{name}_held_out": figure for name, figure in fitted.held_out.items()}
-    whole = _plain(dataclasses.asdict(fitted))
+    held_out = {
+        f"{name}_held_out": figure
+        for name, figure in fitted.held_out.items()
+        if name != "iou_oracle"  # an upper bound is no figure of what is held out
+    }
+    whole = plain(dataclasses.asdict(fitted))
+    threshold = fitted.threshold if math.isfinite(fitted.threshold) else math.nan
+    inside = () if held_out else (IN_SAMPLE,)
     kept = (
         "steps", "threshold", "objective", "over", "score", "rule", "tile_um", "tile_px0", "slides",
         "contribution", "choices",
@@ -88,9 +102,9 @@ def calibration_report(fitted: "SlideCalibration", files: dict[str, str]) -> "Re
     return Report(
         command="calibrate",
         version=__version__,
-        metrics={"threshold": Figure.of(fitted.threshold), **fitted.figures, **held_out},
+        metrics={"threshold": Figure.of(threshold), **fitted.figures, **held_out},
         files=files,
-        warnings=fitted.warnings,
+        warnings=(*fitted.warnings, *inside),
         provenance={name: whole[name] for name in kept},
     )
 
@@ -149,13 +163,12 @@ def _telling(rows: "Sequence[Row]") -> "list[Row]":
     return [row for i, row in enumerate(rows) if i < CHOICES or row in best.values()]
 
 
-def _choices(rows: "Sequence[Row]") -> Table:
+def _choices(rows: "Sequence[Row]", name: str) -> Table:
     """Candidates with what they reach, a column for each step."""
     length, area = ("µm", "µm²") if rows[0].steps.unit == "um" else ("tiles", "tiles")
-    name = _figure_of(rows)
     table = _table(
-        "choices", f"σ {length}", f"objects ≥ {area}", f"holes ≤ {area}", "threshold",
-        "fitted", "held out",
+        f"{name} by choice", f"σ {length}", f"objects ≥ {area}", f"holes ≤ {area}", "threshold",
+        "fitted", "left out (it chooses)",
     )  # fmt: skip
     for row in rows:
         one = row.steps
@@ -164,20 +177,23 @@ def _choices(rows: "Sequence[Row]") -> Table:
     return table
 
 
-def _contribution(rows: "Sequence[Row]") -> Table:
-    """What every step adds, on slides of the fit and on those left out."""
-    name = _figure_of(rows)
+def _contribution(rows: "Sequence[Row]", name: str) -> Table:
+    """What every freedom adds, on slides of the fit and on those held out, and what it chose."""
+    from wsrpn.cohort.candidates import described
+
     table = _table(f"{name} by steps", "threshold", "fitted", "held out", "gain (95 %)")
+    table.add_column("chosen", overflow="fold")
     for row in rows:
         gain = _signed(row.gain[name]) if name in row.gain else ""
-        table.add_row(escape(row.name), *_reached(row, name), gain)
+        table.add_row(escape(row.name), *_reached(row, name), gain, described(row.steps))
     return table
 
 
-def _figure_of(rows: "Sequence[Row]") -> str:
-    """The figure that rows are shown by: the mean IoU, or the first one where there is none."""
-    names = rows[0].held_out or rows[0].fitted
-    return "iou_macro" if "iou_macro" in names else next(iter(names), "iou_macro")
+def _figure_of(fitted: "SlideCalibration") -> str:
+    """The figure that rows are compared and shown by."""
+    from wsrpn.cohort import objective
+
+    return objective.parse(fitted.objective).figure(fitted.over)
 
 
 def _reached(row: "Row", name: str) -> tuple[str, str, str]:
@@ -217,8 +233,12 @@ def _fit(fitted: "SlideCalibration") -> Table:
     table = _table("figure", *heads)
     for name in (name for names in SHOWN.values() for name in names):
         if any(name in side for side in sides):
-            pairs = [(number(s.get(name)), interval(s[name]) if name in s else "") for s in sides]
-            table.add_row(name, *(cell for pair in pairs for cell in pair))
+            shown = sides[:1] if name == "iou_oracle" else sides
+            pairs = [(number(s.get(name)), interval(s[name]) if name in s else "") for s in shown]
+            table.add_row(
+                f"{name} (upper bound)" if len(shown) < len(sides) else name,
+                *(cell for pair in pairs for cell in pair),
+            )
     return table
 
 
@@ -226,14 +246,3 @@ def _notes(console: Console, warnings: Iterable[str], said: Sequence[str]) -> No
     for warning in warnings:
         if warning not in said:
             console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _plain(value: Any) -> Any:
-    """Values as JSON has them: infinities in words, tuples as lists."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and math.isinf(value):
-        return "all" if value > 0 else "none"
-    return value

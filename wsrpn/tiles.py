@@ -139,6 +139,17 @@ class Tiles:
         return self.lattice.pitch_px0[0] * self.lattice.pitch_px0[1] * self.mpp**2
 
     @property
+    def inside(self) -> Bool[np.ndarray, " n"]:
+        """The tiles with tissue; the others have no part in any step, and are never called."""
+        return self.tissue > 0
+
+    @property
+    def normal(self) -> bool:
+        """Known to have no tumour: all of its tissue is labelled, and nothing is missing."""
+        known = not np.isnan(self.label[self.inside]).any()
+        return known and self.exhaustive and self.burden == 0 and not (self.label == 1).any()
+
+    @property
     def burden(self) -> float:
         """Share of the tissue that is tumour, from shares or else labels; nan if nobody knows."""
         share = np.where(np.isnan(self.truth), self.label, self.truth)

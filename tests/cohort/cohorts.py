@@ -77,7 +77,7 @@ def called(found, values, threshold):
     """Hits and false alarms per slide at a threshold, counted tile by tile."""
     pairs = list(zip(found.slides, values, strict=True))
     hits = [int(((v >= threshold) & (s.label == 1)).sum()) for s, v in pairs]
-    false = [int(((v >= threshold) & (s.label == 0)).sum()) for s, v in pairs]
+    false = [int(((v >= threshold) & (s.label == 0) & (s.tissue > 0)).sum()) for s, v in pairs]
     return np.array([hits, false], dtype=float)
 
 
@@ -85,7 +85,9 @@ def reached(found, values, threshold, objective, over):
     """IoU, F1 or Youden's J of a cohort at a threshold, by its definition."""
     hits, false = called(found, values, threshold)
     positives = np.array([(s.label == 1).sum() for s in found.slides], dtype=float)
-    negatives = np.array([(s.label == 0).sum() for s in found.slides], dtype=float)
+    negatives = np.array(
+        [((s.label == 0) & (s.tissue > 0)).sum() for s in found.slides], dtype=float
+    )
     if over == "pooled":
         rows = [[x.sum()] for x in (hits, false, positives, negatives)]
     else:

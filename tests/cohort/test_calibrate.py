@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -282,3 +283,59 @@ def test_a_slide_that_is_partly_unlabelled_is_not_one_without_tumour():
     unsure = dataclasses.replace(found.slides[0], label=np.where(np.arange(64) < 3, np.nan, 0.0))
     with pytest.raises(InputError, match="known to have no tumour"):
         quick(cohort(unsure, *found.slides[1:]), objective="fp_regions@1")
+
+
+def test_steps_that_these_slides_chose_are_not_held_out_and_promise_nothing():
+    found = world(slides=6, normal=0)
+    first = calibrate(found, bootstrap=0, cross_validate=True)
+    again = calibrate(found, bootstrap=0, cross_validate=True, steps=first.chosen)
+    assert first.held_out
+    assert not again.held_out
+    assert not any(row.held_out for row in (*again.choices, *again.contribution))
+    assert any("chosen on 6 slides" in line for line in again.warnings)
+    with pytest.raises(InputError, match="chosen on other patients"):
+        calibrate(found, objective="fnr@0.5", steps=first.chosen)
+
+
+def test_steps_of_other_patients_are_held_out_and_may_promise():
+    first = calibrate(world(slides=5, normal=0), bootstrap=0)
+    chosen = dataclasses.replace(first.chosen, slides=("x",), patients=("y",))
+    later = calibrate(world(slides=5, normal=0), bootstrap=0, cross_validate=True, steps=chosen)
+    assert later.held_out
+    assert set(later.chosen.slides) == {"x", *later.slides}
+    assert set(later.chosen.patients) == {"y", *later.patients}
+
+
+def test_glass_is_no_true_negative():
+    random = np.random.default_rng(0)
+    score, label = random.normal(size=(20, 20)), np.zeros((20, 20))
+    label[:3, :3] = 1
+    tissue = np.ones((20, 20))
+    tissue[:, 10:] = 0.0
+    found = cohort(*(tiles(name, score + label, label, tissue=tissue) for name in ("a", "b")))
+    fitted = calibrate(
+        found, objective="specificity@0.9", normalise=["none"], smooth=[0.0], min_area=[0.0],
+        max_hole=[0.0], bootstrap=0,
+    )  # fmt: skip
+    one = found.slides[0]
+    other = (one.label == 0) & (one.tissue > 0)
+    spared = float((one.score[other] < fitted.threshold).mean())
+    assert fitted.figures["specificity"].value == pytest.approx(spared)
+    assert 0.9 <= spared < 0.92
+
+
+def test_a_slide_with_less_tumour_than_a_tile_is_not_normal():
+    tiny = tiles("tiny", np.ones((3, 3)), np.zeros((3, 3)))
+    share = tiny.truth.copy()
+    share[0] = 0.1
+    assert tiny.normal
+    assert not dataclasses.replace(tiny, truth=share).normal
+    assert not dataclasses.replace(tiny, exhaustive=False).normal
+
+
+def test_a_threshold_that_nothing_reaches_is_kept_as_null(tmp_path):
+    fitted = calibrate(world(slides=3), bootstrap=0)
+    fitted = dataclasses.replace(fitted, threshold=math.inf)
+    fitted.save(tmp_path / "c.json")
+    assert json.loads((tmp_path / "c.json").read_text())["threshold"] is None
+    assert SlideCalibration.load(tmp_path / "c.json") == fitted

@@ -1,9 +1,12 @@
 """Pictures of a cohort on disk: what is written, what is left, what fails."""
 
+import contextlib
 import dataclasses
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from tests.cohort import cohorts
-from wsrpn.cohort import draw, pictures
+from wsrpn.cohort import draw, finished, pictures
 from wsrpn.cohort.draw import FORMATS, SUFFIXES
 from wsrpn.errors import InputError
 from wsrpn.slides import apply
@@ -292,3 +295,97 @@ def test_all_files_of_a_slide_of_100000_pixels_a_side_need_less_than_a_gigabyte(
     command = [sys.executable, "-c", MEMORY, str(tmp_path)]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert int(out) / 1024 < 1000
+
+
+# --- runs that were killed, and runs beside each other
+
+
+def rescored(cohort):
+    """The same slides with other scores, whose flat pictures may well be as large in bytes."""
+    slides = tuple(dataclasses.replace(t, score=t.score[::-1].copy()) for t in cohort.slides)
+    return dataclasses.replace(cohort, slides=slides)
+
+
+def kept(cohort, out, formats):
+    """Bytes of the pictures of a cohort, drawn where nothing was before."""
+    draw.draw(cohort, {}, out, formats=formats)
+    return {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+
+
+@pytest.mark.parametrize("death", [OSError, KeyboardInterrupt])
+def test_a_picture_of_other_scores_is_never_taken_for_a_finished_one(
+    cohort, tmp_path, monkeypatch, death
+):
+    formats = ("geojson-tiles", "tiff")
+    expected = kept(cohort, tmp_path / "expected", formats)
+    out = tmp_path / "out"
+    draw.draw(cohort, {}, out, formats=formats)
+    with monkeypatch.context() as patched:
+
+        def die(*_):
+            raise death("the disk is full")
+
+        patched.setattr(finished, "write", die)
+        with contextlib.suppress(KeyboardInterrupt):
+            draw.draw(rescored(cohort), {}, out, formats=formats)
+    assert not (out / ".drawn" / "s00.json").exists()  # no record outlives what it says
+    done = draw.draw(cohort, {}, out, formats=formats)
+    assert "s00" not in done.skipped
+    assert {name: (out / name).read_bytes() for name in expected} == expected
+
+
+def test_a_file_with_other_bytes_of_the_same_number_is_written_again(cohort, tmp_path):
+    draw.draw(cohort, {}, tmp_path, formats=("tiff",))
+    path = tmp_path / f"{names(cohort)[1]}.tiff"
+    right = path.read_bytes()
+    path.write_bytes(right[:-1] + bytes([right[-1] ^ 255]))
+    done = draw.draw(cohort, {}, tmp_path, formats=("tiff",))
+    assert len(done.skipped) == 2
+    assert path.read_bytes() == right
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_nothing_of_other_slides(
+    cohort, tmp_path
+):
+    one = names(cohort)[0]
+    (tmp_path / ".drawn").mkdir()
+    half = [
+        f".{one}.tmp.7.tiff", f"{one}.tiles.geojson.tmp.7", f".{one}.tiles.tmp.7.geojson",
+        f".drawn/{one}.json.tmp.7", f".drawn/.{one}.cell.tmp.7.png",
+    ]  # fmt: skip
+    others = [f".{one}0.tmp.7.tiff", f"{one}.tmp.7.txt", f"{one}.tiff.tmp.old"]
+    for name in (*half, *others):
+        (tmp_path / name).write_bytes(b"half")
+    draw.draw(cohort, {}, tmp_path, formats=("tiff",), names=[one])
+    assert [name for name in half if (tmp_path / name).exists()] == []
+    assert [name for name in others if (tmp_path / name).exists()] == others
+
+
+def test_two_runs_never_write_the_same_slide_at_once(cohort, tmp_path, monkeypatch):
+    whole, inside, most = pictures.view_of, set(), []
+
+    def slow(tiles, *more):
+        inside.add(threading.get_ident())
+        time.sleep(0.05)
+        most.append(len(inside))
+        inside.discard(threading.get_ident())
+        return whole(tiles, *more)
+
+    monkeypatch.setattr(pictures, "view_of", slow)
+    one = names(cohort)[:1]
+    runs = [
+        threading.Thread(
+            target=draw.draw,
+            args=(scores, {}, tmp_path),
+            kwargs={"formats": ("tiff",), "names": one},
+        )
+        for scores in (cohort, rescored(cohort))
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert most == [1, 1]
+    drawn = [draw.draw(each, {}, tmp_path, formats=("tiff",), names=one).skipped
+             for each in (cohort, rescored(cohort))]  # fmt: skip
+    assert () in drawn  # at most one of them is finished: the files are of one run

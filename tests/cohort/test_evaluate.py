@@ -265,12 +265,36 @@ def test_intervals_are_over_patients():
     together = cohort(*(dataclasses.replace(t, patient="one") for t in made.slides))
     report = evaluate(together, calibration=calibration(1.0), bootstrap=50)
     figure = report.metrics["iou_macro"]
-    assert figure.low == pytest.approx(figure.value)
-    assert figure.high == pytest.approx(figure.value)
+    assert figure.value is not None
+    assert (figure.low, figure.high) == (None, None)  # one patient says nothing of others
     report = evaluate(made, calibration=calibration(1.0), bootstrap=50)
     for name in ("iou", "iou_macro", "tile_auroc", "tile_ap_pooled", "pixel_auroc_pooled", "froc"):
         figure = report.metrics[name]
         assert figure.low < figure.value < figure.high, name
+
+
+def test_a_figure_that_rests_on_one_patient_has_no_interval_and_that_is_said():
+    normals = [slide(f"n{i}", [[9, 1, i, 1]], np.zeros((1, 4))) for i in range(10)]
+    tumour = slide("t", [[9, 8, 7, 1]], [[1, 0, 1, 0]])
+    fitted = calibration(8.0, contribution=LINES)
+    report = evaluate(cohort(tumour, *normals), calibration=fitted, bootstrap=50)
+    for name in ("iou_macro", "iou", "tile_auroc", "pixel_auroc_pooled", "froc", "froc@1"):
+        figure = report.metrics[name]
+        assert figure.value is not None, name
+        assert (figure.low, figure.high) == (None, None), name
+    false = report.metrics["fp_mm2"]  # ten patients behind it
+    assert false.low < false.value < false.high
+    last = report.provenance["contribution"][-1]
+    assert [last[name]["low"] for name in ("iou", "froc")] == [None, None]
+    assert last["gain"]["iou"]["value"] is not None
+    assert last["gain"]["iou"]["low"] is None
+    assert any("rest on a single patient" in s and "iou_macro" in s for s in report.warnings)
+    without = evaluate(cohort(tumour, *normals), calibration=fitted, bootstrap=0)
+    assert not any("single patient" in said for said in without.warnings)
+    other = dataclasses.replace(tumour, slide="u", patient="u")
+    both = evaluate(cohort(tumour, other, *normals), calibration=fitted, bootstrap=50)
+    assert both.metrics["froc"].low is not None
+    assert not any("single patient" in said for said in both.warnings)
 
 
 def test_the_same_seed_gives_the_same_report():
@@ -364,6 +388,25 @@ def test_outlines_decide_where_lesions_are():
     assert value(report, "froc@0.5") == 1.0  # only b's is left
 
 
+@pytest.mark.parametrize("side", [100.0, 250.0])
+def test_a_detection_in_tissue_of_unknown_truth_is_no_false_alarm(side):
+    blank, made = [], lesion_cohort().slides
+    for one in made:
+        unknown = one.lattice.column >= 19
+        score = np.where(unknown, 99.0, one.score)
+        label, truth = (np.where(unknown, math.nan, x) for x in (one.label, one.truth))
+        blank.append(
+            dataclasses.replace(one, score=score, label=label, truth=truth, size_px0=(side, side))
+        )
+    assert value(evaluate(cohort(*blank), bootstrap=0), "froc") == 1.0
+    empty = {one.slide: Outlines(NOTHING, shapely.box(0, 0, 1, 1)) for one in made[1:]}
+    report = evaluate(cohort(*blank), outlines=empty, bootstrap=0)
+    assert report.provenance["froc"]["lesions"] == 2
+    assert value(report, "froc@0.5") == 1.0  # b's lesion is a false alarm now, the blank is none
+    known = [dataclasses.replace(b, truth=m.truth) for b, m in zip(blank, made, strict=True)]
+    assert value(evaluate(cohort(*known), bootstrap=0), "froc") < 1.0  # shares say: no tumour
+
+
 def test_detections_that_are_brought_take_the_place_of_peaks():
     brought = {
         "a": Points(np.array([[500.0, 500.0], [1700.0, 1400.0]]), np.array([0.9, 0.8])),
@@ -412,7 +455,7 @@ def test_a_calibration_of_other_scores_labels_or_tiles_is_refused():
     for other, said in (
         ({"score": "score_b"}, "column 'score_b'"),
         ({"rule": "any"}, "rule 'any'"),
-        ({"tile_um": 97.0}, r"slide large: its tiles are 100 µm wide, those of .* 97 µm"),
+        ({"tile_um": 97.0}, r"large: its tiles are 100 µm wide, those of .* 97 µm"),
         ({"tile_um": None, "tile_px0": 256.0}, "100 px wide"),
     ):
         with pytest.raises(InputError, match=said):
@@ -457,6 +500,26 @@ def test_a_slide_that_fails_is_listed_and_the_rest_goes_on():
     assert set(failed) == {"blind", "unknown"}
     assert "label" in failed["unknown"]
     assert any("blind" in said for said in report.warnings)
+
+
+def test_a_slide_of_other_tiles_is_left_out_and_the_rest_goes_on():
+    wide = slide("wide", [[9, 1]], [[1, 0]], side=200.0)
+    fine = slide("fine", [[9, 1]], [[1, 0]], mpp=0.25)
+    made = cohort(*HAND.slides, wide, fine)
+    fitted = calibration(8.0, slides=("wide", "large"))
+    report = evaluate(made, calibration=fitted, bootstrap=0)
+    alone = evaluate(HAND, calibration=fitted, bootstrap=0)
+    assert report.metrics == alone.metrics
+    failed = report.provenance["failed"]
+    assert set(failed) == set(fits.misfits(made, fitted)) == {"wide", "fine"}
+    assert "200 µm wide" in failed["wide"]
+    assert any("slide fine is left out" in s and "25 µm wide" in s for s in report.warnings)
+    assert any("1 evaluated slide was used to fit" in s for s in report.warnings)
+    with pytest.raises(InputError, match=r"no slide can be evaluated .*wide: .*200 µm") as raised:
+        evaluate(cohort(wide), calibration=fitted, bootstrap=0)
+    assert "Bring labels" not in str(raised.value)
+    with pytest.raises(InputError, match="slide wide: its tiles are 200 µm"):
+        fits.check(made, fitted)
 
 
 def test_a_cohort_without_any_truth_is_refused():

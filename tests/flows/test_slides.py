@@ -17,6 +17,7 @@ from tests import cli
 from wsrpn.slides import phantom, table
 from wsrpn.slides.calibration import SlideCalibration
 from wsrpn.slides.phantom import Plan
+from wsrpn_cli import slide_source
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = "phantom:slides?slides=8&tiles=250&seed=3&burden=0.02-0.2&auc=0.97"
@@ -555,3 +556,51 @@ def test_doctor_tells_of_what_slides_need():
     told = done("doctor").stderr
     for word in ("OpenSlide", "pyarrow", "sigma-clip"):
         assert word in told
+
+
+# --- what only the score table knows
+
+
+def _with_masks(folder):
+    """Masks as annotation, and the size and the resolution of slides in the score table alone."""
+    sheet = rows_of(folder / "slides.csv")
+    known = {row["slide"]: row for row in sheet}
+    scores = [
+        {**row, "slide_width": known[row["slide"]]["width"],
+         "slide_height": known[row["slide"]]["height"]}
+        for row in pq.read_table(folder / "scores.parquet").to_pylist()
+    ]  # fmt: skip
+    (folder / "scores.parquet").unlink()
+    write_rows(folder / "scores.csv", scores)
+    for row in sheet:
+        size = int(row["width"]), int(row["height"])
+        mask = np.zeros((size[1] // 64, size[0] // 64), dtype=np.uint8)
+        for tile in (tile for tile in scores if tile["slide"] == row["slide"]):
+            if tile["label"] == 1:
+                x, y = int(float(tile["x"]) / 64), int(float(tile["y"]) / 64)
+                mask[y : y + 4, x : x + 4] = 1
+        Image.fromarray(mask).save(folder / f"{row['slide']}.png")
+        row.update(annotation=f"{row['slide']}.png", label="", mpp="", width="", height="")
+    write_rows(folder / "slides.csv", sheet)
+
+
+def test_sizes_that_only_the_score_table_knows_serve_every_command(own, tmp_path):
+    _with_masks(own)
+    out = tmp_path / "c.json"
+    done("calibrate", own, *QUICK, "--out", out)
+    report = document("eval", own, "--calibration", out, "--out", tmp_path / "e", *FEW)
+    assert len(report["per_slide"]) >= 2
+    drawn = document("heatmap", own, "--calibration", out, "--out", tmp_path / "h", "--limit", 1)
+    assert drawn["files"]
+
+
+def test_outlines_that_cannot_be_read_leave_those_of_the_others(own, capsys):
+    found = slide_source.scores(
+        slide_source.locate(own, ""), slide_source.Selection(split="all"), usual="all"
+    )
+    marked = [name for name, row in found.sheet.items() if row.annotation is not None]
+    found.sheet[marked[0]].annotation.write_text("nothing")
+    read = slide_source.outlines(found)
+    assert marked[0] not in read
+    assert set(marked[1:]) <= set(read)
+    assert marked[0] in capsys.readouterr().err

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
+from wsrpn.metrics import intervals
 from wsrpn.metrics.image import ranking
 from wsrpn.metrics.pooled import Pooled
 from wsrpn.metrics.tiles import (
@@ -216,8 +217,31 @@ def test_a_mask_gives_the_figures_of_the_slides_in_it_and_each_those_of_one():
     part = np.array([0.0, 0.0, 1.0])
     assert panel.figures(np.array([1.0, 0.0, 1.0]))["x"].value == 3.5
     drawn = SlidePanel(panel.parts, panel.patients, bootstrap=50, seed=0).figures(part)["x"]
-    assert (drawn.low, drawn.value, drawn.high) == (6.0, 6.0, 6.0)
+    assert (drawn.low, drawn.value, drawn.high) == (None, 6.0, None)  # of a single patient
     assert [one["x"].value for one in panel.each()] == [1.0, 2.0, 6.0]
+
+
+def test_a_figure_that_is_undefined_without_one_patient_has_no_interval():
+    one, two = np.array([[np.nan, 1.0, 3.0, np.nan], [np.nan, 1.0, 2.0, 4.0]])
+    parts = [Means({"one": one, "two": two})]
+    panel = SlidePanel(parts, ["a", "b", "b", "c"], bootstrap=200, seed=0)
+    found = panel.figures()
+    assert (found["one"].low, found["one"].value, found["one"].high) == (None, 2.0, None)
+    assert found["two"].low < found["two"].value < found["two"].high
+    _, drawn = panel.values()
+    assert np.isnan(drawn["one"]).all()  # so a difference of two has no interval either
+    assert len(drawn["one"]) == 200
+    without_c = panel.figures(np.array([1.0, 1.0, 1.0, 0.0]))
+    assert without_c["two"].low is None
+    alone = SlidePanel(parts, ["a"] * 4, bootstrap=50, seed=0).figures()
+    assert all(figure.low is None for figure in alone.values())
+
+
+@pytest.mark.parametrize("cells", [1, 7, 4_000_000])
+def test_rows_without_one_patient_leave_out_all_of_its_slides(monkeypatch, cells):
+    monkeypatch.setattr(intervals, "CELLS", cells)
+    rows = np.concatenate(list(intervals.left_out(["b", "a", "b", "c"])))
+    assert rows.tolist() == [[1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]]
 
 
 def test_groups_of_burden_share_no_slide_at_their_borders():

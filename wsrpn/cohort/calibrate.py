@@ -10,7 +10,7 @@ import wsrpn
 from wsrpn.cohort import risk
 from wsrpn.cohort.candidates import candidates, described
 from wsrpn.cohort.cases import Cases, Listener, cases_of
-from wsrpn.cohort.checks import check, labelled, needed, remarks
+from wsrpn.cohort.checks import check, labelled, needed, no_better, remarks, seen_before
 from wsrpn.cohort.contribution import contribution, lines
 from wsrpn.cohort.held_out import (
     Assessed,
@@ -26,7 +26,7 @@ from wsrpn.cohort.objective import Objective, parse
 from wsrpn.cohort.tally import PerSlide, Tally, regions
 from wsrpn.errors import InputError
 from wsrpn.slides import apply
-from wsrpn.slides.calibration import Over, Row, SlideCalibration, Steps, Unit
+from wsrpn.slides.calibration import Chosen, Over, Row, SlideCalibration, Steps, Unit
 from wsrpn.slides.labels import ceiling
 from wsrpn.slides.normalise import inside
 from wsrpn.tiles import Cohort, Tiles
@@ -48,7 +48,7 @@ def calibrate(
     max_hole: Sequence[float] | None = None,
     unit: Unit | None = None,
     connectivity: int = 4,
-    steps: Steps | None = None,
+    steps: Steps | Chosen | None = None,
     cross_validate: bool = False,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -73,7 +73,9 @@ def calibrate(
         max_hole: limits of holes, in µm² or tiles; None for none, 5 tiles, all.
         unit: `um` or `tile`; None for µm where all slides have mpp.
         connectivity: 4 or 8 neighbours make an object.
-        steps: fixed instead of all these, for example by an earlier calibration.
+        steps: fixed instead of all these; `Chosen` where an earlier calibration chose them. Who had
+            a part in that is not held out here: a promise is refused, other figures are not given
+            as held out.
         cross_validate: also report figures with steps and threshold found without the slide.
         bootstrap: replicates behind the intervals of figures.
         seed: of replicates and folds.
@@ -87,7 +89,7 @@ def calibrate(
     known, left_out = labelled(cohort)
     cases = cases_of(known.slides, seed=seed)
     family = (
-        (steps,)
+        (steps.steps if isinstance(steps, Chosen) else steps,)
         if steps
         else candidates(
             known,
@@ -100,24 +102,27 @@ def calibrate(
         )
     )
     check(cases, aim, len(family))
+    seen = seen_before(cases, steps, aim)
     # Without a tumour nothing can be compared, and a promise holds for steps fixed beforehand only.
     comparable = bool(cases.positives.any()) and aim.name != "fnr"
     table = lines(family, aim, parse(BASELINE)) if comparable else ()
     wanted = {(one, aim): None for one in family}
     wanted |= {(one, line.objective): None for line in table for one in line.candidates}
     fits = _plan(cases, aim)
+    alone = fits.alone and not seen
     found = assess_all(cases, list(wanted), over, fits, listen)
     ranking = ranked(cases, [found[one, aim] for one in family], aim, over)
     _refuse_broken_promise(ranking[0])
-    apart = held_out(cases, [found[one, aim] for one in family], aim, over) if fits.alone else None
+    apart = held_out(cases, [found[one, aim] for one in family], aim, over) if alone else None
     tally = Tally(cases, bootstrap=bootstrap, seed=seed)
+    rows = contribution(cases, table, found, aim, over, tally, apart=alone)
     return dataclasses.replace(
         _of(cases, ranking[0], tally),
         over=over,
         score=cohort.score,
         rule=cohort.rule,
-        contribution=contribution(cases, table, found, aim, over, tally, apart=fits.alone),
-        choices=_choices(cases, ranking, fits, tally),
+        contribution=rows,
+        choices=_choices(cases, ranking, tally, apart=alone),
         provenance={
             "version": wsrpn.__version__,
             "table": dict(cohort.provenance),
@@ -128,7 +133,13 @@ def calibrate(
             **({"without": _without(cases, apart)} if apart else {}),
         },
         held_out=_held_out_figures(cases, apart, tally) if apart and cross_validate else {},
-        warnings=(*left_out, *remarks(cases, ranking[0], fits, apart)),
+        steps_from=steps if isinstance(steps, Chosen) else None,
+        warnings=(
+            *left_out,
+            *seen,
+            *remarks(cases, ranking[0], fits, apart),
+            *no_better(rows, aim.figure(over)),
+        ),
     )
 
 
@@ -159,6 +170,7 @@ def _of(cases: Cases, best: Assessed, tally: Tally) -> SlideCalibration:
         tile_px0=_side(cases.slides, um=False) or 0.0,
         colour=_colour(cases.slides, best.steps),
         slides=tuple(tiles.slide for tiles in cases.slides),
+        patients=tuple(dict.fromkeys(cases.patients)),
         digest=_digest(cases.slides),
         figures=tally.figures(best.fitted, _beside(cases, best.oracle, decided)),
     )
@@ -213,7 +225,7 @@ def _digest(slides: Sequence[Tiles]) -> str:
 
 
 def _choices(
-    cases: Cases, ranking: Sequence[Assessed], fits: Plan, tally: Tally
+    cases: Cases, ranking: Sequence[Assessed], tally: Tally, *, apart: bool
 ) -> tuple[Row, ...]:
     """The best candidates, and the best of every normaliser; of those that call alike the first."""
     seen: set[str] = set()
@@ -229,7 +241,7 @@ def _choices(
                     objective=one.objective.text,
                     threshold=one.threshold,
                     fitted=tally.figures(one.fitted),
-                    held_out=tally.figures(own(cases, one)) if fits.alone else {},
+                    held_out=tally.figures(own(cases, one)) if apart else {},
                 )
             )
         seen.add(one.steps.normalise)

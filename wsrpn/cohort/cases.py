@@ -17,7 +17,7 @@ from wsrpn.cohort.regions import merges
 from wsrpn.slides import apply
 from wsrpn.slides.calibration import Steps
 from wsrpn.slides.clean import clean_grey
-from wsrpn.slides.normalise import inside, numbers
+from wsrpn.slides.normalise import numbers
 from wsrpn.tiles import Tiles
 
 Rising = Float[np.ndarray, " _n"]
@@ -49,14 +49,14 @@ class Cases:
 
     @cached_property
     def negatives(self) -> Float[np.ndarray, " s"]:
-        """Tiles without tumour of each slide."""
-        return np.array([float((tiles.label == 0).sum()) for tiles in self.slides])
+        """Tiles of tissue without tumour of each slide."""
+        found = [(tiles.label == 0) & tiles.inside for tiles in self.slides]
+        return np.array([float(other.sum()) for other in found])
 
     @cached_property
     def normal(self) -> Bool[np.ndarray, " s"]:
-        """Slides known to have no tumour: all tissue is labelled, none of it as tumour."""
-        known = [not np.isnan(s.label[inside(s)]).any() and s.exhaustive for s in self.slides]
-        return np.array(known, dtype=bool) & (self.positives == 0)
+        """Slides known to have no tumour."""
+        return np.array([tiles.normal for tiles in self.slides], dtype=bool)
 
     @cached_property
     def cell_mm2(self) -> Float[np.ndarray, " s"]:
@@ -183,9 +183,8 @@ def cleaned_scores(
 
 def _levels(tiles: Tiles, scores: Float[np.ndarray, " n"], grid: Steps, regions: bool) -> Levels:
     found = merges(tiles.lattice, scores, grid.connectivity) if regions else np.zeros(0)
-    return Levels(
-        (np.sort(scores[tiles.label == 1]),), (np.sort(scores[tiles.label == 0]),), (found,)
-    )
+    other = (tiles.label == 0) & tiles.inside
+    return Levels((np.sort(scores[tiles.label == 1]),), (np.sort(scores[other]),), (found,))
 
 
 def _joined(each: list[Levels], regions: bool) -> Levels:

@@ -11,7 +11,7 @@ from wsrpn.cohort.held_out import Assessed, HeldOut, Plan
 from wsrpn.cohort.objective import BEST, Objective
 from wsrpn.errors import InputError, counted
 from wsrpn.slides import apply
-from wsrpn.slides.calibration import Steps
+from wsrpn.slides.calibration import Chosen, Row, Steps
 from wsrpn.slides.labels import ceiling
 from wsrpn.slides.normalise import contaminated
 from wsrpn.tiles import Cohort, Tiles
@@ -83,6 +83,49 @@ def check(cases: Cases, aim: Objective, candidates: int) -> None:
         )
     if aim.name == "fnr":
         risk.check(cases, limit=aim.limit, candidates=candidates)
+
+
+def seen_before(cases: Cases, steps: Steps | Chosen | None, aim: Objective) -> list[str]:
+    """A sentence where the truth of these slides had a part in choosing the steps, else nothing.
+
+    Args:
+        cases: slides of the fit.
+        steps: fixed steps, and on whom they were chosen.
+        aim: the objective.
+
+    Raises:
+        InputError: the objective is a promise, which holds for steps chosen on others only.
+    """
+    if not isinstance(steps, Chosen):
+        return []
+    slides, patients = set(steps.slides), set(steps.patients)
+    seen = [s.slide for s in cases.slides if s.slide in slides or s.patient in patients]
+    if not seen:
+        return []
+    names = f"{counted(len(seen), 'slide')} of these patients: {_names(seen)}"
+    if aim.name == "fnr":
+        raise InputError(
+            f"{aim.text} keeps its promise only for steps that were chosen on other patients; these "
+            f"were chosen on {names}."
+        )
+    return [f"The steps were chosen on {names}; so nothing here is held out from that choice."]
+
+
+def no_better(rows: Sequence[Row], figure: str) -> Iterator[str]:
+    """A sentence where raw scores do as well on slides held out.
+
+    Args:
+        rows: of the contribution, the first without any step.
+        figure: that the lines are compared by.
+    """
+    held_out = [row.held_out[figure].value for row in rows if figure in row.held_out]
+    if len(held_out) < 2 or held_out[0] is None or held_out[-1] is None:
+        return
+    if held_out[-1] <= held_out[0]:
+        yield (
+            f"On slides held out these steps reach {figure} {held_out[-1]:.3f}, raw scores at "
+            f"Youden's threshold {held_out[0]:.3f}: they are not shown to be better."
+        )
 
 
 def remarks(cases: Cases, best: Assessed, fits: Plan, apart: HeldOut | None) -> Iterator[str]:

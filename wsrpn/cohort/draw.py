@@ -1,7 +1,9 @@
 """`heatmap` for slides: truth, heatmap and overlay of every slide, and layers for viewers.
 
-Slides are drawn one after the other, and only one is held in memory. A slide that fails is listed
-and the others go on; one that is finished is left as it is.
+Scores of all slides are in memory, and slides are drawn one after the other: of pictures and
+outlines only those of one slide are, until the contact sheet and the page put the small parts of
+all together. A slide that fails is listed and the others go on; one that is finished is left as it
+is.
 """
 
 import dataclasses
@@ -146,11 +148,19 @@ class _Job:
     stale: list[str] = field(default_factory=list)  # files that an earlier run made otherwise
 
     def slide(self, tiles: Tiles, stem: str) -> tuple[Record, bool]:
-        """Draw what is missing of a slide. Returns its record, and whether anything was drawn."""
+        """Draw what is missing of a slide. Returns its record, and whether anything was drawn.
+
+        Another run on the same folder waits until this one is done with the slide.
+        """
+        with finished.lock(self.out, stem):
+            return self._locked(tiles, stem)
+
+    def _locked(self, tiles: Tiles, stem: str) -> tuple[Record, bool]:
         slide = self.slides.get(tiles.slide)
         key = finished.key_of(tiles, slide, self.look, self.downsample)
         old = finished.read(self.out, stem)
-        if old.key != key:
+        other = old.key != key
+        if other:
             others = [kind for kind in old.files if kind not in self.kinds]
             self.stale.extend(old.files[kind][0] for kind in others if old.holds(self.out, kind))
             old = Record(key)
@@ -158,11 +168,14 @@ class _Job:
         if not missing:
             return old, False
         view = pictures.view_of(tiles, slide, self.look)
+        finished.clear(self.out, stem, (self.name(stem, kind) for kind in (*FORMATS, "cell")))
+        if other:  # before the first write, or a killed run leaves a record of other pictures
+            finished.forget(self.out, stem)
         done = {kind: one for kind, one in old.files.items() if old.holds(self.out, kind)}
         for kind in missing:
             name = self.name(stem, kind)
             self.write(kind, view, slide, self.out / name)
-            done[kind] = (name, (self.out / name).stat().st_size)
+            done[kind] = (name, finished.content(self.out / name))
         record = Record(key, done, slide_sheet.lines(view))
         finished.write(self.out, stem, record)
         return record, True

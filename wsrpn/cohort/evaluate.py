@@ -4,7 +4,8 @@ Figures of ranking (`tile_auroc`, `tile_ap`, `pixel_auroc`) are of the scores as
 that end in `_calibrated` of the values after all steps; within a slide, normalising changes
 neither. IoU, Dice, precision and recall are at the calibration's threshold. `iou_oracle` is the
 mean of what each slide reaches at a threshold of its own, chosen on its own truth: an upper bound.
-Pixel figures are inside tissue. Intervals are over patients.
+Pixel figures are inside tissue. Intervals are over patients; a figure that rests on a single one
+has none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import wsrpn
 from wsrpn.cohort import fits
 from wsrpn.cohort.findings import Findings, findings, notes
-from wsrpn.cohort.undefined import undefined
+from wsrpn.cohort.undefined import single, undefined
 from wsrpn.cohort.views import Truth, View, views
 from wsrpn.errors import InputError
 from wsrpn.metrics.froc import Froc, Points
@@ -68,13 +69,15 @@ def evaluate(
         seed: of the replicates.
 
     Raises:
-        InputError: nothing is labelled, a calibration of other scores, tiles or labels, steps that
-            no slide can be put through, or detections of other slides.
+        InputError: nothing is labelled, a calibration of other scores or labels, tiles or steps
+            that no slide can be put through, or detections of other slides.
     """
+    misfits: dict[str, str] = {}
     if calibration is not None:
-        fits.check(cohort, calibration)
+        fits.check_scores(cohort, calibration)
+        misfits = fits.misfits(cohort, calibration)
     plan = _plan(calibration)
-    seen, failed = _views(cohort, plan)
+    seen, failed = _views(cohort, plan, misfits)
     slides = [each[0].truth for each in seen]
     found = findings([truth.tiles for truth in slides], outlines or {}, detections)
     patients = [truth.tiles.patient for truth in slides]
@@ -82,17 +85,19 @@ def evaluate(
     alone = SlidePanel(_own(seen, found, plan), patients, **asked)
     panel = SlidePanel([*alone.parts, *_pooled(seen)], patients, **asked)
     burden = np.array([truth.tiles.burden for truth in slides])
+    metrics = panel.figures()
     return Report(
         command="eval",
         version=wsrpn.__version__,
-        metrics=panel.figures(),
+        metrics=metrics,
         per_group=_groups(alone, burden),
         per_slide=_per_slide(alone, slides),
         warnings=(
             *cohort.notes,
             *(f"slide {name} is left out: {reason}" for name, reason in failed.items()),
-            *fits.doubts(cohort, calibration),
+            *fits.doubts(cohort.only({truth.tiles.slide for truth in slides}), calibration),
             *undefined(slides, calibration),
+            *(single(metrics) if bootstrap else ()),
             *notes(found, detections),
         ),
         provenance={
@@ -113,10 +118,14 @@ def _plan(calibration: SlideCalibration | None) -> _Plan:
     return _Plan(Steps(), normalised, calibration.steps, threshold, rows)
 
 
-def _views(cohort: Cohort, plan: _Plan) -> tuple[list[list[View]], dict[str, str]]:
+def _views(
+    cohort: Cohort, plan: _Plan, misfits: Mapping[str, str]
+) -> tuple[list[list[View]], dict[str, str]]:
     """Every labelled slide under everything in the plan; those that cannot be, with the reason."""
-    seen, failed = [], {}
+    seen, failed = [], dict(misfits)
     for tiles in cohort.slides:
+        if tiles.slide in misfits:
+            continue
         truth = Truth.of(tiles)
         try:
             if not truth.judged:
@@ -125,10 +134,11 @@ def _views(cohort: Cohort, plan: _Plan) -> tuple[list[list[View]], dict[str, str
         except InputError as error:
             failed[tiles.slide] = str(error)
     if not seen:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        reasons = fits.some([f"{name}: {reason}" for name, reason in failed.items()])
+        help_ = " Bring labels in the table, or annotations by --data."
         raise InputError(
-            f"{cohort.name}: no slide can be evaluated ({reasons or 'there is none'}). Bring "
-            "labels in the table, or annotations by --data."
+            f"{cohort.name}: no slide can be evaluated ({reasons or 'there is none'})."
+            f"{'' if failed and len(misfits) == len(failed) else help_}"
         )
     return seen, failed
 

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from wsrpn.cohort.fits import some
 from wsrpn.cohort.views import View
@@ -45,13 +46,26 @@ class Findings:
         boxes = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
         return froc.lesions(shapely.union_all(boxes), self.tiles.mpp)
 
+    @cached_property
+    def excluded(self) -> BaseGeometry:
+        """Where nobody judges: by the outlines, and cells of tiles without label and share.
+
+        Cells lie around the centres of tiles, where peaks are, also where tiles overlap.
+        """
+        unknown = np.isnan(self.tiles.label) & np.isnan(self.tiles.truth)
+        pitch = np.array(self.tiles.lattice.pitch_px0)
+        middle = self.tiles.corner_px0[unknown] + np.array(self.tiles.size_px0) / 2
+        low, high = middle - pitch / 2, middle + pitch / 2
+        cells = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
+        drawn = [] if self.outlines is None else [self.outlines.excluded]
+        return shapely.union_all([*drawn, *cells])
+
     def hits(self, view: View, steps: Steps) -> froc.Hits | None:
         """What the detections under some steps come to; None where the slide is left out."""
         if self.missing:
             return None
         points = _peaks(view, steps) if self.points is None else self.points
-        excluded = None if self.outlines is None else self.outlines.excluded
-        return froc.hits(points, self.lesions, excluded)
+        return froc.hits(points, self.lesions, self.excluded)
 
 
 def findings(

@@ -18,6 +18,17 @@ def check(cohort: Cohort, calibration: SlideCalibration) -> None:
     Raises:
         InputError: what differs, and the way out.
     """
+    check_scores(cohort, calibration)
+    for slide, reason in misfits(cohort, calibration).items():
+        raise InputError(f"slide {slide}: {reason}.")
+
+
+def check_scores(cohort: Cohort, calibration: SlideCalibration) -> None:
+    """Refuse a calibration of other scores or, where tiles have labels, other labels.
+
+    Raises:
+        InputError: what differs, and the way out.
+    """
     if calibration.score != cohort.score:
         raise InputError(
             f"The calibration is of column '{calibration.score}', the scores are of column "
@@ -29,20 +40,25 @@ def check(cohort: Cohort, calibration: SlideCalibration) -> None:
             f"The calibration was fitted on labels by the rule '{calibration.rule}', these are by "
             f"'{cohort.rule}': ask for the same rule, or calibrate with this one."
         )
-    for tiles in cohort.slides:
-        _check_side(tiles, calibration)
 
 
-def _check_side(tiles: Tiles, calibration: SlideCalibration) -> None:
+def misfits(cohort: Cohort, calibration: SlideCalibration) -> dict[str, str]:
+    """Slides whose tiles are not as large as those of the calibration → reason, and the way out."""
+    reasons = {tiles.slide: _other_side(tiles, calibration) for tiles in cohort.slides}
+    return {slide: reason for slide, reason in reasons.items() if reason}
+
+
+def _other_side(tiles: Tiles, calibration: SlideCalibration) -> str:
     side = math.sqrt(tiles.size_px0[0] * tiles.size_px0[1])
     fitted, unit = calibration.tile_px0, "px"
     if calibration.tile_um is not None and tiles.mpp is not None:
         side, fitted, unit = side * tiles.mpp, calibration.tile_um, "µm"
     if fitted > 0 and abs(side / fitted - 1) > SIDE:
-        raise InputError(
-            f"slide {tiles.slide}: its tiles are {side:.4g} {unit} wide, those of the calibration "
-            f"{fitted:.4g} {unit}; score tiles of the same size, or calibrate on these."
+        return (
+            f"its tiles are {side:.4g} {unit} wide, those of the calibration {fitted:.4g} {unit}; "
+            "score tiles of the same size, or calibrate on these"
         )
+    return ""
 
 
 def doubts(cohort: Cohort, calibration: SlideCalibration | None) -> list[str]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from wsrpn.errors import InputError
 from wsrpn.report.slide_view import SlideView, union
-from wsrpn.slides import apply, outlines, reader
+from wsrpn.slides import apply, labels, outlines, reader
 from wsrpn.slides.calibration import SlideCalibration, Steps
 from wsrpn.slides.smooth import smooth
 from wsrpn.tiles import Cohort, Slide, Tiles
@@ -145,7 +145,7 @@ def _ends(values: Float[np.ndarray, " n"], clip: tuple[float, float]) -> tuple[f
 
 def _tumour(slide: Slide, tiles: Tiles) -> Any:
     """Outlines of the annotation, or else of the tiles labelled so; None if nobody knows."""
-    found = outlines.read(slide)
+    found = outlines.read(labels.completed(slide, tiles))
     if found is not None:
         return found.tumour
     if np.isnan(tiles.label).all():

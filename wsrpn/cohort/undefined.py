@@ -1,6 +1,6 @@
 """What the user should know of figures that are undefined, or that mean less than they seem to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from wsrpn.cohort.views import Truth
 from wsrpn.errors import counted
 from wsrpn.slides.calibration import SlideCalibration
 from wsrpn.tiles import Tiles
+from wsrpn.types import Figure
 
 OVERLAP = 1.02  # tiles this much larger than their pitch overlap, whatever was rounded
 
@@ -47,6 +48,20 @@ def undefined(slides: Sequence[Truth], calibration: SlideCalibration | None) -> 
         yield (
             "Tiles overlap, and pixel figures count a pixel once for every tile that covers it: "
             f"{some(overlapping)}."
+        )
+
+
+def single(metrics: Mapping[str, Figure]) -> Iterator[str]:
+    """A sentence about figures that have a value and no interval, although replicates were drawn.
+
+    Args:
+        metrics: name → figure.
+    """
+    names = [name for name, f in metrics.items() if f.value is not None and f.low is None]
+    if names:
+        yield (
+            "No interval where figures rest on a single patient (without that one they are "
+            f"undefined): {some(names)}."
         )
 
 

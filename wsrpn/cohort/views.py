@@ -49,8 +49,8 @@ class Truth:
 
     @property
     def normal(self) -> bool:
-        """Known to have no tumour: all tiles are labelled, and nothing is tumour."""
-        return not np.isnan(self.tiles.label).any() and self.tiles.burden == 0
+        """Known to have no tumour."""
+        return self.tiles.normal
 
     @property
     def ceiling(self) -> Float[np.ndarray, " 3"]:

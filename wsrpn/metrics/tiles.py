@@ -156,6 +156,9 @@ class Overlap:
 class SlidePanel:
     """Parts asked together: figures with intervals, of all slides, of some, of each alone.
 
+    A figure that is undefined without some one patient has no interval: nothing is known of how
+    far others differ from him.
+
     Args:
         parts: built once.
         patients: of each slide; whoever is drawn as one.
@@ -174,12 +177,26 @@ class SlidePanel:
         return {name: v for part in self.parts for name, v in part.figures(counts).items()}
 
     def values(self, mask: Float[np.ndarray, " s"] | None = None) -> tuple[Rows, Rows]:
-        """Values on the slides of a mask (all without one), one row, and on its replicates."""
+        """Values on the slides of a mask (all without one), one row, and on its replicates.
+
+        Replicates of a figure that rests on a single patient are nan: so it has no interval, and
+        no difference of it has one.
+        """
         mask = np.ones(len(self.patients)) if mask is None else mask
         value = self.measure(mask[None])
         blocks = intervals.draws(self.patients, replicates=self.bootstrap, seed=self.seed)
         rows = [self.measure(block * mask) for block in blocks]
-        return value, {n: np.concatenate([v[:0], *(r[n] for r in rows)]) for n, v in value.items()}
+        drawn = {n: np.concatenate([v[:0], *(r[n] for r in rows)]) for n, v in value.items()}
+        single = self._single(mask) if self.bootstrap else set()
+        return value, {n: np.full_like(v, np.nan) if n in single else v for n, v in drawn.items()}
+
+    def _single(self, mask: Float[np.ndarray, " s"]) -> set[str]:
+        """Figures that are undefined without some one patient."""
+        names: set[str] = set()
+        for block in intervals.left_out(self.patients):
+            found = self.measure(block * mask)
+            names.update(name for name, v in found.items() if np.isnan(v).any())
+        return names
 
     def figures(self, mask: Float[np.ndarray, " s"] | None = None) -> dict[str, Figure]:
         """Figures with intervals on the slides of a mask, all without one."""

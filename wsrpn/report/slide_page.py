@@ -9,6 +9,7 @@ cohort's page is put together without drawing anything again.
 import base64
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -52,13 +53,18 @@ def entry(view: SlideView) -> dict[str, Any]:
         "frame": list(frame),
         "zoom": None if zoom is None else list(zoom),
         "colour": list(view.colour),
-        "threshold": view.threshold,
+        "threshold": _finite(view.threshold),
         "slide": _picture(view),
         "heat": {"src": _heat(view), "box": [left, top, right - left, bottom - top]},
         "tumour": _path(view.tumour, max(width, height)),
         "found": _path(view.called, max(width, height)),
         "rings": small_tumour(view, frame, points=600.0).round(1).tolist(),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """A number that JSON can hold, else None."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def page(

@@ -46,6 +46,21 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Steps that an earlier calibration chose, and on whom.
+
+    Attributes:
+        steps: what it chose.
+        slides: whose truth it saw.
+        patients: of these slides.
+    """
+
+    steps: Steps
+    slides: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of a table: steps under one shared threshold, and what they reach.
 
@@ -87,6 +102,8 @@ class SlideCalibration:
         tile_px0: side of a tile in full-size pixels (median over slides).
         colour: values at the ends of the colour scale: 5th and 95th percentile over the cohort.
         slides: names of those it was fitted on.
+        patients: of these slides.
+        steps_from: slides and patients whose truth chose the steps, if others did; see `Chosen`.
         digest: of their names and scores.
         contribution: none → normalise → threshold → clean-up → smoothing, line by line.
         choices: candidates with their held-out figures, best first.
@@ -106,6 +123,8 @@ class SlideCalibration:
     tile_px0: float = 0.0
     colour: tuple[float, float] = (0.0, 1.0)
     slides: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    steps_from: "Chosen | None" = None
     digest: str = ""
     contribution: tuple[Row, ...] = ()
     choices: tuple[Row, ...] = ()
@@ -116,9 +135,17 @@ class SlideCalibration:
     comparator: str = COMPARATOR
     kind: str = "slides"
 
+    @property
+    def chosen(self) -> Chosen:
+        """The steps, and everybody whose truth had a part in them."""
+        before = self.steps_from or Chosen(self.steps)
+        slides = dict.fromkeys((*before.slides, *self.slides))
+        patients = dict.fromkeys((*before.patients, *self.patients))
+        return Chosen(self.steps, tuple(slides), tuple(patients))
+
     def save(self, path: Path) -> str:
-        """Write as JSON, atomically; an infinite hole is written "all". Returns the sha256."""
-        return files.write_json(path, _plain({"schema": SCHEMA, **dataclasses.asdict(self)}))
+        """Write as JSON, atomically (see `plain`). Returns the sha256."""
+        return files.write_json(path, plain({"schema": SCHEMA, **dataclasses.asdict(self)}))
 
     @staticmethod
     def load(path: Path) -> "SlideCalibration":
@@ -151,19 +178,25 @@ def kind_of(path: Path) -> str:
     return str(found.get("kind", "")) if isinstance(found, dict) and "schema" in found else ""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any, key: str = "") -> Any:
+    """Values as JSON can hold them: a hole without end is "all", a threshold without one null.
+
+    Args:
+        value: dictionaries, lists, numbers.
+        key: under which it stands.
+    """
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {name: plain(one, name) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one, key) for one in value]
     if isinstance(value, float) and math.isinf(value):
-        return "all" if value > 0 else "none"
+        return None if key == "threshold" else "all"
     return value
 
 
 def _number(value: Any) -> float:
-    """A number as `_plain` wrote it."""
-    return {"all": math.inf, "none": -math.inf}[value] if isinstance(value, str) else float(value)
+    """A number as `plain` wrote it."""
+    return math.inf if value is None or value == "all" else float(value)
 
 
 def _parsed(found: Mapping[str, Any]) -> SlideCalibration:
@@ -177,7 +210,12 @@ def _parsed(found: Mapping[str, Any]) -> SlideCalibration:
         values[name] = tuple(_row(row) for row in values[name])
     for name in ("figures", "held_out"):
         values[name] = _figures(values[name])
-    for name in ("slides", "warnings"):
+    chosen = values.get("steps_from")
+    if chosen is not None:
+        slides, patients = (tuple(map(str, chosen[name])) for name in ("slides", "patients"))
+        values["steps_from"] = Chosen(_steps(chosen["steps"]), slides, patients)
+    values.setdefault("patients", ())
+    for name in ("slides", "patients", "warnings"):
         values[name] = tuple(str(one) for one in values[name])
     low, high = (float(end) for end in values["colour"])
     return SlideCalibration(**{**values, "colour": (low, high)})

@@ -11,7 +11,7 @@ from wsrpn.slides.outlines import Outlines
 from wsrpn.slides.rules import DEFAULT, ceiling, parse
 from wsrpn.tiles import AS_GIVEN, Cohort, Slide, Tiles
 
-__all__ = ["DEFAULT", "attach", "ceiling", "parse"]
+__all__ = ["DEFAULT", "attach", "ceiling", "completed", "parse"]
 
 _COARSE = 0.5  # a mask whose pixels are larger than this share of a tile says less than shares do
 _UNDER_TILES = 0.5  # less of a tumour under tiles than this is worth a word
@@ -56,6 +56,18 @@ def attach(cohort: Cohort, slides: Mapping[str, Slide], *, rule: str = "") -> Co
         rule=desk.used or cohort.rule,
         notes=(*cohort.notes, *desk.notes()),
         failed=failed,
+    )
+
+
+def completed(slide: Slide, tiles: Tiles) -> Slide:
+    """A row of slides.csv with the facts that `attach` gave its tiles, for reading outlines again.
+
+    The size and the resolution may stand in the score table alone, and a mask needs the size.
+    """
+    return dataclasses.replace(
+        slide,
+        mpp=tiles.mpp if slide.mpp is None else slide.mpp,
+        extent_px0=slide.extent_px0 or tiles.extent_px0,
     )
 
 

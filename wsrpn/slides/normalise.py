@@ -32,7 +32,7 @@ normalisers: Registry[Callable[[Scores, Scores, Reference], Numbers]] = Registry
 
 def inside(tiles: Tiles) -> Bool[np.ndarray, " n"]:
     """The tiles with tissue; the others have no part in any step and are never called tumour."""
-    return tiles.tissue > 0
+    return tiles.inside
 
 
 def numbers(tiles: Tiles, name: str) -> Numbers:
