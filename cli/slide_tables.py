@@ -65,9 +65,17 @@ def show_calibration(fitted: "SlideCalibration", *, said: Sequence[str] = ()) ->
 
     console = Console(stderr=True)
     if fitted.choices:
-        console.print(_choices(_telling(fitted.choices), _figure_of(fitted)))
+        name = _figure_of(fitted)
+        console.print(_choices(_telling(fitted.choices), name))
+        told = (
+            f"{name}; `left out`: without the slide for the threshold, and what steps are chosen by"
+        )
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     if fitted.contribution:
         console.print(_contribution(fitted.contribution, _figure_of(fitted)))
+        for row in fitted.contribution:
+            told = f"  {row.name}: {described(row.steps)}"
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
     console.print(_fit(fitted))
     where = f"tumour where value >= {fitted.threshold:.4g}"
     told = f"chosen: {described(fitted.steps)}; "
@@ -167,8 +175,8 @@ def _choices(rows: "Sequence[Row]", name: str) -> Table:
     """Candidates with what they reach, a column for each step."""
     length, area = ("µm", "µm²") if rows[0].steps.unit == "um" else ("tiles", "tiles")
     table = _table(
-        f"{name} by choice", f"σ {length}", f"objects ≥ {area}", f"holes ≤ {area}", "threshold",
-        "fitted", "left out (it chooses)",
+        "choices", f"σ {length}", f"objects ≥ {area}", f"holes ≤ {area}", "threshold",
+        "fitted", "left out",
     )  # fmt: skip
     for row in rows:
         one = row.steps
@@ -179,13 +187,10 @@ def _choices(rows: "Sequence[Row]", name: str) -> Table:
 
 def _contribution(rows: "Sequence[Row]", name: str) -> Table:
     """What every freedom adds, on slides of the fit and on those held out, and what it chose."""
-    from wsrpn.cohort.candidates import described
-
     table = _table(f"{name} by steps", "threshold", "fitted", "held out", "gain (95 %)")
-    table.add_column("chosen", overflow="fold")
     for row in rows:
         gain = _signed(row.gain[name]) if name in row.gain else ""
-        table.add_row(escape(row.name), *_reached(row, name), gain, described(row.steps))
+        table.add_row(escape(row.name), *_reached(row, name), gain)
     return table
 
 
