@@ -147,6 +147,7 @@ def section(name: str, cohorts: Sequence[Cohort]) -> list[str]:
         own = [one.oracle[line] for one in held]
         lines += [f"| *{other}* | {cell(mean(held, reached))} |  | {cell(mean(held, own))} |"]
         ratios[other] = over(held, reached, first)
+    lines += ["", throughout(cohorts)]
     leak = over(slides, [h.oracle[LINES[-1]] for h in slides], [h.iou[LINES[-1]] for h in slides])
     told = "; ".join(f"{one} {cell(ratio)}: **{judged(ratio)}**" for one, ratio in ratios.items())
     lines += [
@@ -156,6 +157,15 @@ def section(name: str, cohorts: Sequence[Cohort]) -> list[str]:
         "",
     ]
     return lines + by_burden(slides)
+
+
+def throughout(cohorts: Sequence[Cohort]) -> str:
+    """The lines where nothing but z may normalise."""
+    fits = [calibrate(cohort, normalise=["z"], cross_validate=True) for cohort in cohorts]
+    slides = everyone(cohorts, fits)
+    reached = [mean(slides, [held.iou[line] for held in slides]) for line in LINES]
+    told = " → ".join(f"{figure.value:.3f}" for figure in reached)
+    return f"With z throughout, held out, none → z → threshold → clean-up → smoothing: {told}."
 
 
 def everyone(cohorts: Sequence[Cohort], fits: Sequence[SlideCalibration]) -> list[Held]:

@@ -67,9 +67,7 @@ def show_calibration(fitted: "SlideCalibration", *, said: Sequence[str] = ()) ->
     if fitted.choices:
         name = _figure_of(fitted)
         console.print(_choices(_telling(fitted.choices), name))
-        told = (
-            f"{name}; `left out`: without the slide for the threshold, and what steps are chosen by"
-        )
+        told = f"{name}; `left out`: threshold without the slide; steps are chosen by it"
         console.print(told, highlight=False, markup=False, soft_wrap=True)
     if fitted.contribution:
         console.print(_contribution(fitted.contribution, _figure_of(fitted)))

@@ -105,8 +105,8 @@ def seen_before(cases: Cases, steps: Steps | Chosen | None, aim: Objective) -> l
     names = f"{counted(len(seen), 'slide')} of these patients: {_names(seen)}"
     if aim.name == "fnr":
         raise InputError(
-            f"{aim.text} keeps its promise only for steps that were chosen on other patients; these "
-            f"were chosen on {names}."
+            f"{aim.text} keeps its promise only for steps that were chosen on other patients; "
+            f"these were chosen on {names}."
         )
     return [f"The steps were chosen on {names}; so nothing here is held out from that choice."]
 
