@@ -83,13 +83,16 @@ def read_json(path: Path, *, what: str) -> Any:
     """Read JSON.
 
     Raises:
-        InputError: the file is missing or is not JSON; `what` says what was expected of it.
+        InputError: the file is missing, is no JSON or nested too deeply; `what` says what was
+            expected of it.
     """
     try:
         return json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {what} was expected.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: not readable as {what} (nested too deeply).") from None
+    except (OSError, ValueError) as error:  # also a number of more digits than Python takes
         raise InputError(f"{path}: not readable as {what} ({error}).") from None
 
 

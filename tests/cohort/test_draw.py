@@ -158,6 +158,17 @@ def test_one_failing_slide_does_not_stop_the_others(cohort, tmp_path):
     assert again.skipped == (names(cohort)[1],)
 
 
+def test_a_slide_of_other_tiles_fails_and_the_others_are_drawn(cohort, tmp_path):
+    odd = dataclasses.replace(cohort.slides[0], slide="odd", size_px0=(300.0, 300.0), mpp=None)
+    both = dataclasses.replace(cohort, slides=(*cohort.slides, odd))
+    side = float(cohort.slides[0].size_px0[0])
+    fitted = SlideCalibration(Steps(unit="tile"), 0.5, tile_px0=side, rule=cohort.rule)
+    drawn = draw.draw(both, {}, tmp_path, calibration=fitted)
+    assert set(drawn.failed) == {"odd"}
+    assert "its tiles are 300 px wide" in drawn.failed["odd"]
+    assert all(any(name in file for file in drawn.files) for name in names(cohort))
+
+
 def test_a_fault_of_the_program_stops_one_slide_and_is_named(cohort, tmp_path, monkeypatch):
     whole = pictures.view_of
 

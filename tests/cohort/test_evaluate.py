@@ -9,7 +9,9 @@ import pytest
 import shapely
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
+from tests.cohort.cohorts import world
 from wsrpn.cohort import fits
+from wsrpn.cohort.calibrate import calibrate
 from wsrpn.cohort.evaluate import evaluate
 from wsrpn.errors import InputError
 from wsrpn.evaluate import check_requirements
@@ -275,7 +277,7 @@ def test_intervals_are_over_patients():
 
 def test_a_figure_that_rests_on_one_patient_has_no_interval_and_that_is_said():
     normals = [slide(f"n{i}", [[9, 1, i, 1]], np.zeros((1, 4))) for i in range(10)]
-    tumour = slide("t", [[9, 8, 7, 1]], [[1, 0, 1, 0]])
+    tumour = slide("t", [[9, 7, 8, 1]], [[1, 1, 0, 0]])
     fitted = calibration(8.0, contribution=LINES)
     report = evaluate(cohort(tumour, *normals), calibration=fitted, bootstrap=50)
     for name in ("iou_macro", "iou", "tile_auroc", "pixel_auroc_pooled", "froc", "froc@1"):
@@ -518,8 +520,6 @@ def test_a_slide_of_other_tiles_is_left_out_and_the_rest_goes_on():
     with pytest.raises(InputError, match=r"no slide can be evaluated .*wide: .*200 µm") as raised:
         evaluate(cohort(wide), calibration=fitted, bootstrap=0)
     assert "Bring labels" not in str(raised.value)
-    with pytest.raises(InputError, match="slide wide: its tiles are 200 µm"):
-        fits.check(made, fitted)
 
 
 def test_a_cohort_without_any_truth_is_refused():
@@ -569,3 +569,14 @@ def test_odd_slides_are_evaluated():
     assert report.per_slide["constant"]["iou"].value == 0.25
     assert report.per_slide["all"]["iou"].value == 1.0
     json.dumps(report.document(), allow_nan=False)
+
+
+def test_a_slide_whose_patient_was_fitted_on_is_named():
+    found = world(slides=6)
+    pairs = [
+        dataclasses.replace(tiles, patient=f"p{i // 2}") for i, tiles in enumerate(found.slides)
+    ]
+    first, second = (dataclasses.replace(found, slides=tuple(pairs[i::2])) for i in (0, 1))
+    fitted = calibrate(first, bootstrap=0)
+    told = evaluate(second, calibration=fitted, bootstrap=0).warnings
+    assert any("others of the same patients" in line and "s01, s03, s05" in line for line in told)

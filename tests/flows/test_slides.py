@@ -580,7 +580,8 @@ def _with_masks(folder):
                 x, y = int(float(tile["x"]) / 64), int(float(tile["y"]) / 64)
                 mask[y : y + 4, x : x + 4] = 1
         Image.fromarray(mask).save(folder / f"{row['slide']}.png")
-        row.update(annotation=f"{row['slide']}.png", label="", mpp="", width="", height="")
+        annotation = "" if row["label"] == "normal" else f"{row['slide']}.png"
+        row.update(annotation=annotation, mpp="", width="", height="")
     write_rows(folder / "slides.csv", sheet)
 
 

@@ -190,6 +190,6 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="whole numbers"):
         masks.read(slide(), tmp_path / "f.tif")
     saved(tmp_path / "big.png", np.ones((80, 100), np.uint8))
-    monkeypatch.setattr(mask_files, "MOST", 100)
+    monkeypatch.setattr(mask_files, "MOST_AT_ONCE", 4 * 100)
     with pytest.raises(InputError, match="too many"):
         masks.read(slide(), tmp_path / "big.png")

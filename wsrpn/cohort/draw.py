@@ -100,7 +100,7 @@ def draw(
     wanted = pictures.chosen(cohort, names)
     if calibration is not None:
         fits.check(cohort, calibration)
-    failed: dict[str, str] = {}
+    failed = fits.misfits(cohort, calibration) if calibration else {}
     look = Look(calibration, cohort.score, scale, clip, _blur(blur_tiles, calibration))
     look = dataclasses.replace(look, colour=pictures.shared(cohort, look, failed))
     failed = {name: why for name, why in failed.items() if name in _names(wanted)}

@@ -74,7 +74,7 @@ def evaluate(
     """
     misfits: dict[str, str] = {}
     if calibration is not None:
-        fits.check_scores(cohort, calibration)
+        fits.check(cohort, calibration)
         misfits = fits.misfits(cohort, calibration)
     plan = _plan(calibration)
     seen, failed = _views(cohort, plan, misfits)

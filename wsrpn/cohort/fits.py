@@ -13,17 +13,6 @@ MOST = 10  # names in one sentence
 
 
 def check(cohort: Cohort, calibration: SlideCalibration) -> None:
-    """Refuse a calibration of other scores, other tiles or, where tiles have labels, other labels.
-
-    Raises:
-        InputError: what differs, and the way out.
-    """
-    check_scores(cohort, calibration)
-    for slide, reason in misfits(cohort, calibration).items():
-        raise InputError(f"slide {slide}: {reason}.")
-
-
-def check_scores(cohort: Cohort, calibration: SlideCalibration) -> None:
     """Refuse a calibration of other scores or, where tiles have labels, other labels.
 
     Raises:
@@ -63,14 +52,25 @@ def _other_side(tiles: Tiles, calibration: SlideCalibration) -> str:
 
 def doubts(cohort: Cohort, calibration: SlideCalibration | None) -> list[str]:
     """Sentences about slides that make figures look better or worse than they are."""
-    names = {tiles.slide for tiles in cohort.slides}
-    seen = sorted(names & set(calibration.slides)) if calibration else []
+    part = calibration.chosen if calibration else None
+    seen = sorted(tiles.slide for tiles in cohort.slides if part and tiles.slide in part.slides)
+    kin = sorted(
+        tiles.slide
+        for tiles in cohort.slides
+        if part and tiles.patient in part.patients and tiles.slide not in part.slides
+    )
     partly = sorted(tiles.slide for tiles in cohort.slides if not tiles.exhaustive)
     notes = []
     if seen:
         notes.append(
             f"{counted(len(seen), 'evaluated slide')} {_was(seen)} used to fit the calibration, so "
             f"figures at its threshold look better than they are: {some(seen)}."
+        )
+    if kin:
+        notes.append(
+            f"{counted(len(kin), 'evaluated slide')} {_was(kin)} not used to fit the calibration, "
+            f"but others of the same patients were, so figures may look better than they are: "
+            f"{some(kin)}."
         )
     if partly:
         notes.append(

@@ -184,8 +184,10 @@ def _picture(
 def _caution(tiles: Tiles, calibration: SlideCalibration | None) -> str:
     """What makes the figures of a slide look better or worse than they are."""
     words = []
-    if calibration is not None and tiles.slide in calibration.slides:
+    if calibration is not None and tiles.slide in calibration.chosen.slides:
         words.append("the threshold was fitted on this slide among others")
+    elif calibration is not None and tiles.patient in calibration.chosen.patients:
+        words.append("the threshold was fitted on another slide of this patient")
     if not tiles.exhaustive:
         words.append("not annotated exhaustively")
     return "; ".join(words)

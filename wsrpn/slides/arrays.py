@@ -13,13 +13,16 @@ from jaxtyping import Float
 
 from wsrpn import files
 from wsrpn.errors import InputError, nearest
-from wsrpn.slides.facts import Facts
+from wsrpn.slides.facts import MPP_UM, Facts
 
+MOST_BYTES = 512_000_000  # of an array; 32 million tiles, a hundred times the largest slides
+_FURTHEST_PX0 = 1e9  # a side that no slide has
 H5, NPZ = (".h5", ".hdf5"), (".npz",)
 SCORES = ("score", "scores", "attention_scores", "attention")
 ANY = "score"  # the caller named no array
 _DAMAGED = (  # what numpy and zipfile raise on a damaged npz
-    OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
 
 
@@ -85,15 +88,17 @@ def _h5(path: Path, score: str) -> Arrays:
                 raise NoScores(f"{path}: no array 'coords'. {nearest('coords', sets)}")
             name = _scores_of(path, list(sets), score)
             attributes = {**dict(file.attrs), **dict(sets["coords"].attrs)}
+            for one in ("coords", name):
+                _refuse_large(path, one, sets[one].size * sets[one].dtype.itemsize)
             coords, values = sets["coords"][()], sets[name][()]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; an h5 with tiles was expected.") from None
     except InputError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise InputError(f"{path}: not readable as h5 ({' '.join(str(error).split())}).") from None
     x, y, values = _checked(path, coords, values, name)
-    return Arrays(x, y, values, name, _size(path, attributes), _seen(attributes))
+    return Arrays(x, y, values, name, _size(path, attributes), _seen(path, attributes))
 
 
 def _size_in(path: Path) -> float | None:
@@ -124,14 +129,14 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(np.ravel(value)[0])
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return None if math.isnan(number) else number
 
 
-def _seen(attributes: Mapping[str, Any]) -> Facts:
+def _seen(path: Path, attributes: Mapping[str, Any]) -> Facts:
     wide, high = (_number(attributes.get(f"level0_{side}")) for side in ("width", "height"))
-    return Facts(extent_px0=_extent(wide, high))
+    return Facts(extent_px0=_extent(path, wide, high))
 
 
 def _scores_of(path: Path, names: Sequence[str], score: str) -> str:
@@ -153,6 +158,8 @@ def _npz(path: Path, score: str) -> Arrays:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             name = _scores_of(path, file.files, score)
+            for one in {name, "x", "y", "coords", "tissue_fractions"} & set(file.files):
+                _refuse_large(path, one, _unpacked(file, one))
             coords, values = _coords(path, file), file[name]
             tissue = file["tissue_fractions"] if "tissue_fractions" in file.files else None
     except FileNotFoundError:
@@ -165,6 +172,21 @@ def _npz(path: Path, score: str) -> Arrays:
     size, facts = _meta(path)
     share = None if tissue is None else _shares(path, tissue, len(values))
     return Arrays(x, y, values, name, size, facts, share)
+
+
+def _unpacked(file: np.lib.npyio.NpzFile, name: str) -> int:
+    """Bytes that an array of an npz has when it is read."""
+    inside = {one.filename: one.file_size for one in (file.zip.infolist() if file.zip else ())}
+    return inside.get(f"{name}.npy", inside.get(name, 0))
+
+
+def _refuse_large(path: Path, name: str, size: int) -> None:
+    """Stop before a few packed bytes become all memory."""
+    if size > MOST_BYTES:
+        raise InputError(
+            f"{path}: '{name}' says it has {size / 1e6:,.0f} MB; one number a tile, at most "
+            f"{MOST_BYTES / 1e6:,.0f} MB, is expected, so write the file anew."
+        )
 
 
 def _coords(path: Path, file: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -189,15 +211,29 @@ def _meta(path: Path) -> tuple[float | None, Facts]:
     found = files.read_json(beside, what="metadata of tiles")
     parts = [found.get(part) if isinstance(found, dict) else None for part in ("tiling", "slide")]
     tiling, slide = (part if isinstance(part, dict) else {} for part in parts)
-    sides = [_number(side) for side in np.ravel(slide.get("dimensions") or [])]
+    listed = slide.get("dimensions")
+    sides = [_number(side) for side in (listed if isinstance(listed, list) else [])]
     wide, high = sides if len(sides) == 2 else (None, None)
     size, mpp = _number(tiling.get("tile_size_lv0")), _number(slide.get("base_spacing_um"))
-    facts = Facts(mpp=mpp if mpp and 0 < mpp < math.inf else None, extent_px0=_extent(wide, high))
+    facts = Facts(mpp=_possible(beside, mpp), extent_px0=_extent(beside, wide, high))
     return _sound(beside, size), facts
 
 
-def _extent(wide: float | None, high: float | None) -> tuple[int, int] | None:
-    return None if wide is None or high is None else (round(wide), round(high))
+def _possible(path: Path, mpp: float | None) -> float | None:
+    if mpp and not MPP_UM[0] <= mpp <= MPP_UM[1]:
+        raise InputError(
+            f"{path}: {mpp:g} µm a pixel is no resolution of a slide; give {MPP_UM[0]:g} to "
+            f"{MPP_UM[1]:g}, or leave it out."
+        )
+    return mpp or None
+
+
+def _extent(path: Path, wide: float | None, high: float | None) -> tuple[int, int] | None:
+    if wide is None or high is None:
+        return None
+    if not all(0 < side < _FURTHEST_PX0 for side in (wide, high)):
+        raise InputError(f"{path}: a slide of {wide:g} × {high:g} px is none; leave its size out.")
+    return round(wide), round(high)
 
 
 def _sound(path: Path, size: float | None) -> float | None:

@@ -14,6 +14,8 @@ from wsrpn.slides.facts import Facts
 from wsrpn.slides.lattice import OffLattice
 from wsrpn.tiles import AS_GIVEN, Cohort, Slide, Tiles
 
+_LONGEST = 200  # characters of another library's words
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -100,18 +102,37 @@ def cohort(
     conflicts: dict[str, list[str]] = {}
     said = list(notes)
     for one in rows:
-        facts = _agreed(one, (slides or {}).get(one.slide), conflicts)
         try:
+            facts = _agreed(one, (slides or {}).get(one.slide), conflicts)
             good.append(tiles(dataclasses.replace(one, facts=facts)))
-        except InputError as error:
-            bad[one.slide] = str(error)
+        except Exception as error:  # one slide's rows must not end the cohort
+            bad[one.slide] = reason(error, f"{name}: slide '{one.slide}'")
         said += one.notes
     if not good:
-        reason = next(iter(bad.values()), f"{name}: no slide at all.")
+        why = next(iter(bad.values()), f"{name}: no slide at all.")
         more = f" All {counted(len(bad), 'slide')} failed." if len(bad) > 1 else ""
-        raise InputError(f"{reason}{more}")
+        raise InputError(f"{why}{more}")
     said += [_conflict(fact, found) for fact, found in conflicts.items()]
     return Cohort(name, tuple(good), score, rule, tuple(said), bad, dict(provenance or {}))
+
+
+def reason(error: Exception, what: str) -> str:
+    """Why a slide failed, in one sentence.
+
+    Args:
+        error: that its file gave rise to; libraries have kinds of their own for damaged files.
+        what: could not be read, where the error is no `InputError` that says so.
+
+    Example:
+        >>> reason(MemoryError(), "a.geojson")
+        'a.geojson cannot be read (more memory needed than there is).'
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{what} cannot be read (more memory needed than there is)."
+    said = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+    return f"{what} cannot be read ({type(error).__name__}{': ' * bool(said)}{said})."
 
 
 def tiles(rows: Rows) -> Tiles:

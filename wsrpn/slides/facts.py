@@ -15,6 +15,7 @@ from wsrpn.types import SPLITS
 
 SCHEMA = 1
 NUMBERS, TEXTS = ("mpp", "slide_width", "slide_height"), ("patient", "split")
+MPP_UM = (0.01, 100.0)  # from a tenth of what light resolves to a whole slide in 500 pixels
 Grid = tuple[tuple[float, float], tuple[float, float]]
 
 
@@ -122,7 +123,7 @@ def _global(table: Columns, column: str, name: str) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{table.path}: metadata '{column}' is {value!r}; give a number, or slide → number."
         ) from None
@@ -157,13 +158,19 @@ def _facts(table: Columns, name: str, said: Mapping[str, Any], own: Mapping[str,
     for column, value in zip(NUMBERS, (said["mpp"], *sides), strict=True):
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"{table.path}: {column} {value:g} of slide '{name}' is not above 0.")
+    mpp = said["mpp"]
+    if mpp is not None and not MPP_UM[0] <= mpp <= MPP_UM[1]:
+        raise InputError(
+            f"{table.path}: mpp {mpp:g} of slide '{name}' is no resolution of a slide; give "
+            f"micrometres per pixel, {MPP_UM[0]:g} to {MPP_UM[1]:g}."
+        )
     split = said["split"] or own.get("split")
     if split not in (None, *SPLITS):
         raise InputError(
             f"{table.path}: split '{split}' of slide '{name}' is unknown; use train, val or test."
         )
     return Facts(
-        mpp=said["mpp"],
+        mpp=mpp,
         extent_px0=None if None in sides else (round(sides[0]), round(sides[1])),
         patient=said["patient"] or own.get("patient"),
         split=split,
@@ -178,7 +185,7 @@ def _grid(table: Columns, name: str, own: Mapping[str, Any]) -> Grid | None:
     try:
         (left, top), (across, down) = own["origin_px0"], own["pitch_px0"]
         origin, pitch = (float(left), float(top)), (float(across), float(down))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         origin, pitch = (math.nan, math.nan), (0.0, 0.0)
     if not (min(pitch) > 0 and all(math.isfinite(value) for value in (*origin, *pitch))):
         raise InputError(

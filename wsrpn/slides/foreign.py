@@ -22,7 +22,7 @@ from wsrpn.slides import arrays as files_of
 from wsrpn.slides import cells, columns, lattice, regrid
 from wsrpn.slides.arrays import Arrays
 from wsrpn.slides.assemble import Found, Rows
-from wsrpn.slides.lattice import OffLattice
+from wsrpn.slides.lattice import OffLattice, Scattered
 from wsrpn.slides.lines import MOST_OVERLAP
 
 _FAR_PX0 = 1e8  # a size that no tile has
@@ -130,7 +130,8 @@ def _placed(path: Path, arrays: Arrays) -> tuple[Rows, tuple[str, ...]]:
     try:
         lattice.fit(arrays.x, arrays.y, (size, size))
     except OffLattice as error:
-        several = path.suffix.lower() in files_of.H5 and error.tile is not None
+        several = path.suffix.lower() in files_of.H5 and not isinstance(error, Scattered)
+        several = several and error.tile is not None
         found = _regridded(rows, size) if several else None
         if found is not None:  # else it fails where the slide is put together, with its reason
             return found[0], (*notes, found[1])

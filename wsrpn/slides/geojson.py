@@ -23,6 +23,7 @@ from wsrpn.errors import InputError
 from wsrpn.slides import shapes
 from wsrpn.slides.shapes import Drawing, Outlines
 
+MOST_BYTES = 200_000_000  # of JSON text; parsed, it takes some ten times as much memory
 _KEYS = ("classification", "label", "class", "class_name", "category")
 _OBJECTS = {"cell", "detection", "tile", "tma_core", "tmacore", "root"}
 _COLOURS = {"Tumor": [200, 0, 0], "Ignore*": [180, 180, 180]}
@@ -57,13 +58,30 @@ def read(path: Path) -> Drawing:
 
 def _loaded(path: Path) -> Any:
     if path.suffix != ".gz":
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise _too_large(path)
         return files.read_json(path, what="an annotation (GeoJSON)")
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))
+        with gzip.open(path) as packed:
+            text = packed.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise _too_large(path)
+        return json.loads(text)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{path}: not readable as packed GeoJSON (nested too deeply).") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; an annotation was expected.") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: not readable as packed GeoJSON ({error}).") from None
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(
+        f"{path}: more than {MOST_BYTES / 1e6:g} MB of JSON are too many for an annotation; export "
+        "annotations only, without cells and detections."
+    )
 
 
 def _rings(found: Mapping[str, Any], path: Path) -> Drawing:

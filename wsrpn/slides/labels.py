@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from wsrpn.errors import InputError, counted
-from wsrpn.slides import camelyon16, masks, outlines, reader, rules
+from wsrpn.slides import assemble, camelyon16, masks, outlines, reader, rules
 from wsrpn.slides.outlines import Outlines
 from wsrpn.slides.rules import DEFAULT, ceiling, parse
 from wsrpn.tiles import AS_GIVEN, Cohort, Slide, Tiles
@@ -45,8 +45,8 @@ def attach(cohort: Cohort, slides: Mapping[str, Slide], *, rule: str = "") -> Co
     for tiles in cohort.slides:
         try:
             done.append(desk.labelled(tiles, slides.get(tiles.slide)))
-        except InputError as error:
-            failed[tiles.slide] = str(error)
+        except Exception as error:  # one slide's file must not end the cohort
+            failed[tiles.slide] = assemble.reason(error, f"{tiles.slide}: its truth")
     missing = [tiles.slide for tiles in cohort.slides if tiles.slide not in slides]
     if slides and missing:
         desk.told.setdefault("not in the table of slides", []).extend(missing)

@@ -15,7 +15,8 @@ from wsrpn.slides.lines import Axis
 from wsrpn.tiles import Lattice
 
 FURTHEST_PX0 = 1e9  # of a corner from the origin; the largest slides have some 1e6 px
-MOST_CELLS = 100_000_000  # of a lattice; a hundred times what the largest slides have
+MOST_CELLS = 4_000_000  # of a lattice with few tiles; what the largest slides have
+MOST_CELLS_A_TILE = 200  # tissue is seldom less than a hundredth of a slide
 FEW = 8  # so many places show that a step above the tile is meant, and not left out by chance
 
 
@@ -29,6 +30,10 @@ class OffLattice(InputError):
     def __init__(self, sentence: str, tile: int | None) -> None:
         super().__init__(sentence)
         self.tile = tile
+
+
+class Scattered(OffLattice):
+    """Tiles so far apart that their lattice would be almost empty."""
 
 
 def fit(
@@ -47,6 +52,7 @@ def fit(
 
     Raises:
         OffLattice: no tile, tiles that share no lattice, two tiles in one place.
+        Scattered: a lattice of more than `MOST_CELLS` cells and `MOST_CELLS_A_TILE` for each tile.
 
     Example:
         >>> x, y = np.array([0, 375, 1124]), np.array([10, 10, 10])
@@ -56,6 +62,7 @@ def fit(
     """
     _refuse_odd(x, y, size_px0)
     axes = (Axis.of(x, size_px0[0]), Axis.of(y, size_px0[1]))
+    _refuse_far(x, y, axes)
     pitches = [axis.pitch() for axis in axes]
     _refuse_off(axes, [pitch is not None for pitch in pitches])
     steps = _shared(axes, pitches)
@@ -126,14 +133,40 @@ def _lattice(
     row: Int[np.ndarray, " n"],
 ) -> Lattice:
     shape = (int(row.max()) + 1, int(column.max()) + 1)
-    if shape[0] * shape[1] > MOST_CELLS:
-        raise OffLattice(
-            f"tiles {pitch_px0[0]:g} px apart would make a lattice of {shape[1]} × {shape[0]} "
-            f"cells for {len(x)} tiles; some lie too far away",
-            None,
-        )
+    _refuse_empty(x, y, shape)
     _refuse_twice(x, y, column, row, shape)
     return Lattice(origin_px0, pitch_px0, column, row, shape)
+
+
+def _refuse_far(
+    x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"], axes: tuple[Axis, Axis]
+) -> None:
+    """Stop before any scan, which may take minutes, where the lattice is almost empty for sure."""
+    least = [max(float(np.diff(axis.places).min(initial=axis.size)), axis.grain) for axis in axes]
+    most = [axis.span / gap + 1 for axis, gap in zip(axes, least, strict=True)]
+    if most[0] * most[1] <= max(MOST_CELLS, MOST_CELLS_A_TILE * len(x)):
+        return  # not even at the smallest distance; the sorting below takes time
+    corner = [axis.places[axis.place] for axis in axes]
+    wide, high = (
+        lines.at_least(lines.gaps(corner[one], axes[1 - one].place), axes[one]) for one in (0, 1)
+    )
+    _refuse_empty(x, y, (high, wide))
+
+
+def _refuse_empty(
+    x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"], shape: tuple[int, int]
+) -> None:
+    """Stop where a tile or a few make a lattice so large that maps of it would fill the memory."""
+    if shape[0] * shape[1] <= max(MOST_CELLS, MOST_CELLS_A_TILE * len(x)):
+        return
+    away = np.maximum(np.abs(x - np.median(x)), np.abs(y - np.median(y)))
+    tile = int(np.argmax(away))
+    raise Scattered(
+        f"the tile at x {x[tile]:.10g}, y {y[tile]:.10g} lies too far away, {away[tile]:.10g} px "
+        f"from the middle of the others: a lattice of {shape[1]} × {shape[0]} cells for {len(x)} "
+        "tiles; correct its place or leave it out",
+        tile,
+    )
 
 
 def _refuse_odd(

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, Num
 SLACK_PX0, SLACK_SHARE = 1.0, 0.01  # of a place beyond rounding: a pixel, or a part of the tile
 MOST_OVERLAP = 64  # a step is at least this part of a tile
 MOST_PARTS = 8  # the same where no two tiles are one step apart
+MOST_TRIED = 4096  # parts of the smallest distance; a gap of 512 tiles where that is the least
 SAMPLE = 192  # edges that a scan of pitches looks at
 CHANCE = 1e-3  # that edges without any order are taken for a line
 
@@ -93,7 +94,8 @@ class Axis:
             return None
         base = float(wide.min())
         least = max(2 * window, self.size / MOST_OVERLAP)
-        most = max(int(base / max(2 * window, self.size / MOST_PARTS)), 1)
+        most = int(base / max(2 * window, self.size / MOST_PARTS))
+        most = min(max(most, 1), MOST_TRIED)
         for parts in range(1, most + 1 if base >= least else 1):
             pitch = scanned(self.places, base / parts, window / parts)
             line = straight(self.places, self.weight, pitch, window / 2)
@@ -201,6 +203,12 @@ def gaps(along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Distances of tiles that follow each other in a row."""
     order = np.lexsort((along, across))
     return np.diff(along[order])[np.diff(across[order]) == 0]
+
+
+def at_least(gaps: Float[np.ndarray, " g"], axis: Axis) -> int:
+    """A lattice has no fewer lines: half of the distances in a row are at least its pitch."""
+    wide = gaps[gaps > axis.grain + 2 * axis.slack]
+    return int(axis.span / float(np.median(wide))) + 1 if len(wide) else 1
 
 
 def usual(gaps: Float[np.ndarray, " g"], axis: Axis) -> tuple[float, float]:

@@ -10,9 +10,13 @@ import tifffile
 from jaxtyping import Integer
 from PIL import Image
 
-from wsrpn.errors import InputError
+from wsrpn.errors import InputError, counted
 
 MOST = 32_000_000  # pixels of the level that is read; 8 µm a pixel on a CAMELYON slide
+MOST_AT_ONCE = 4 * MOST  # values of a picture, or of a tile or strip, that are decoded in one go
+_DAMAGED = (  # what tifffile raises on damaged files
+    OSError, ValueError, IndexError, KeyError, RuntimeError, MemoryError, zlib.error,
+)  # fmt: skip
 _VALUES = 6  # different ones in a mask that is read in blocks
 _ASKEW = 0.02  # difference of the scales in x and y, and a pixel for rounding
 
@@ -31,10 +35,12 @@ def picture(path: Path) -> Integer[np.ndarray, "h w"]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
         with image:
-            if image.width * image.height > 4 * MOST:
+            bands = len(image.getbands())
+            if image.width * image.height * bands > MOST_AT_ONCE:
                 raise InputError(
-                    f"{path}: {image.width} × {image.height} pixels are too many for a mask in one "
-                    "piece; save it smaller or as a pyramidal TIFF."
+                    f"{path}: {image.width} × {image.height} pixels in {counted(bands, 'channel')} "
+                    "are too many for a mask in one piece; save it smaller, in one channel, or as "
+                    "a pyramidal TIFF."
                 )
             return _flat(np.asarray(image), path)
     except FileNotFoundError:
@@ -57,6 +63,7 @@ def tiff(path: Path) -> tuple[Integer[np.ndarray, "h w"], Scale, Size | None]:
             pages = _levels(file)
             small = [page for page in pages if page.imagewidth * page.imagelength <= MOST]
             size = (pages[0].imagewidth, pages[0].imagelength)
+            _refuse_large(small[0] if small else pages[-1], path, whole=bool(small))
             if not small:
                 values, factor = _reduced(pages[-1], path)
                 scale = fit(size, (pages[-1].imagewidth, pages[-1].imagelength))
@@ -68,7 +75,7 @@ def tiff(path: Path) -> tuple[Integer[np.ndarray, "h w"], Scale, Size | None]:
         raise InputError(f"{path}: no such file; a mask was expected.") from None
     except InputError:
         raise
-    except (OSError, ValueError, IndexError, KeyError, RuntimeError, zlib.error) as error:
+    except _DAMAGED as error:
         hint = " Install: pip install 'wsrpn[slides]'." if "imagecodecs" in str(error) else ""
         raise InputError(f"{path}: cannot be read as a mask ({error}).{hint}") from None
 
@@ -83,6 +90,16 @@ def _levels(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
             if smaller and askew(_size(first), _size(page)) is None:
                 levels.append(page)
     return levels
+
+
+def _refuse_large(page: tifffile.TiffPage, path: Path, *, whole: bool) -> None:
+    """Stop before a tile or strip is decoded that few packed bytes make larger than memory."""
+    values = max(math.prod(page.chunks), page.size if whole else 0)
+    if values > MOST_AT_ONCE:
+        raise InputError(
+            f"{path}: {values:,} values of a mask of {page.imagewidth} × {page.imagelength} pixels "
+            "in one piece are too many; save it with tiles of 512 × 512 in one channel."
+        )
 
 
 def _size(page: tifffile.TiffPage) -> Size:

@@ -20,6 +20,7 @@ from wsrpn.tiles import Slide
 INSTALL = "Install: pip install 'wsrpn[slides]'."
 _PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 _POSSIBLE_UM = (0.02, 50.0)  # outside: the resolution of a screen or printer, not of a microscope
+MOST_AT_ONCE = 64_000_000  # pixels of a level that a picture of the whole slide is made from
 _WHITE = (255, 255, 255)
 
 
@@ -44,10 +45,12 @@ class Reader(abc.ABC):
         """The whole slide, its longer side at most so long, on white; RGB.
 
         Raises:
-            InputError: the picture is damaged.
+            InputError: the picture is damaged, or its smallest level is very large.
         """
         try:
             return _small(self._whole(longest_px), longest_px)
+        except InputError:
+            raise
         except Exception as error:  # each format has faults of its own kind
             raise InputError(f"{self.path}: no picture can be read ({error}).") from None
 
@@ -106,6 +109,11 @@ class _Pyramid(Reader):
         factor = max(max(self.extent_px0) / longest_px, 1.0)
         level = self._file.get_best_level_for_downsample(factor)
         size = self._file.level_dimensions[level]
+        if size[0] * size[1] > MOST_AT_ONCE:
+            raise InputError(
+                f"{self.path}: no picture, because its level of {size[0]} × {size[1]} pixels is "
+                "too large to shrink; save it with smaller levels, as a pyramidal TIFF."
+            )
         return self._file.read_region((0, 0), level, size)
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from wsrpn.errors import InputError, counted, nearest
 from wsrpn.slides import camelyon16, outlines
+from wsrpn.slides.facts import MPP_UM
 from wsrpn.tiles import Slide
 
 NAME = "slides.csv"
@@ -169,7 +170,7 @@ def _slide(cells: Mapping[str, str], where: str, root: Path) -> Slide:
         normal=bool(said["label"]) and not _word(said["label"], "label", _TUMOUR, where),
         exhaustive=_word(whole, "exhaustive", _YES_NO, where) if whole
         else camelyon16.exhaustive(name),
-        mpp=_number(said["mpp"], "mpp", where, least=0.0) if said["mpp"] else None,
+        mpp=_mpp(said["mpp"], where) if said["mpp"] else None,
         extent_px0=_extent(said, where),
         offset_px0=_offset(said, where),
         extra=extra,
@@ -195,6 +196,16 @@ def _number(cell: str, column: str, where: str, *, least: float = -math.inf) -> 
         value = math.nan
     if not math.isfinite(value) or value <= least:
         raise InputError(f"{where}: {column} '{cell}' is no number{' above 0' * (least == 0)}.")
+    return value
+
+
+def _mpp(cell: str, where: str) -> float:
+    value = _number(cell, "mpp", where, least=0.0)
+    if not MPP_UM[0] <= value <= MPP_UM[1]:
+        raise InputError(
+            f"{where}: mpp '{cell}' is no resolution of a slide; give micrometres per pixel, "
+            f"{MPP_UM[0]:g} to {MPP_UM[1]:g}."
+        )
     return value
 
 

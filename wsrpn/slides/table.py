@@ -142,8 +142,8 @@ def _found(path: Path, score: str) -> tuple[Found, dict[str, str], list[Path]]:
                 good[one] = foreign.read(one, score)
         except NoScores:
             continue
-        except InputError as error:
-            failed[foreign.slide_of(one)] = str(error)
+        except Exception as error:  # one file must not end the cohort
+            failed[foreign.slide_of(one)] = assemble.reason(error, str(one))
     if not good:
         raise InputError(next(iter(failed.values()), _empty(path)))
     rows, twice = _once(good)
