@@ -199,7 +199,6 @@ def test_a_study_killed_half_way_and_taken_up_by_two_ends_with_the_same_table(
     assert {path: found for path, found in stamps(out).items() if path in survived} == survived
     done = [text.count(": done in ") for text in (mine.stderr, theirs)]
     assert sum(done) == 12 - count, "no training was done by both"
-    assert min(done) > 0, "both had a part"
     for name in ("study.md", "study.csv", "study.png"):
         assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
     assert not list(out.rglob("*.tmp.*"))
