@@ -1,11 +1,12 @@
 """Every benchmark of this folder in one run; the table goes to docs/results/speed.md.
 
-    python benchmarks/run.py
+    python benchmarks/run.py [PART…]
 
-Ratios are measured side by side in one process or pair by pair; absolute times belong to the
-machine.
+Parts that are not measured keep their rows. Ratios are measured side by side in one process or pair
+by pair; absolute times belong to the machine.
 """
 
+import argparse
 import datetime
 import platform
 import statistics
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ import torch
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed.md"
 THREADS = torch.get_num_threads()
+HEAD = (
+    "`python benchmarks/run.py [PART…]`. Medians; ratios are medians of paired runs. Of ours ÷ "
+    "theirs small is good, unless the goal says ≥."
+)
 EMPTY_APP = """
 import typer
 app = typer.Typer()
@@ -53,7 +59,8 @@ def seconds(command: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
+def parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
+    """Name of a section of the table → what measures it."""
     import detection_metrics
     import gaussian_losses
     import slide_figures
@@ -62,18 +69,26 @@ def main() -> None:
     import text_step
     import training_step
 
-    steps = [*training_step.measure(), *text_step.text_step()]
-    rows = [help_time(), *steps, *gaussian_losses.measure(), *detection_metrics.measure()]
-    rows += [*slide_threshold.measure(), *slide_figures.measure(), *slide_pictures.measure()]
+    return {
+        "Command line": lambda: [help_time()],
+        "Steps": lambda: [*training_step.measure(), *text_step.text_step()],
+        "Gaussian losses": gaussian_losses.measure,
+        "Detection figures": detection_metrics.measure,
+        "Slides": lambda: [
+            *slide_threshold.measure(), *slide_figures.measure(), *slide_pictures.measure()
+        ],
+    }  # fmt: skip
+
+
+def section(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """When and where something was measured, and the table of it."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     lines = [
-        "# Speed", "",
-        f"`python benchmarks/run.py` at {commit} on {datetime.date.today().isoformat()}: "
-        f"{THREADS} threads for steps, one for metrics and loops, {platform.machine()}, "
-        f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}. Medians; ratios "
-        "are medians of paired runs. Of ours ÷ theirs small is good, unless the goal says ≥.", "",
+        f"At {commit} on {datetime.date.today().isoformat()}: {THREADS} threads for steps, one for "
+        f"metrics and loops, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"torch {torch.__version__}.", "",
         "| what | ours | theirs | ratio | goal |", "|-|-|-|-|-|",
     ]  # fmt: skip
     for row in rows:
@@ -82,7 +97,29 @@ def main() -> None:
         )
         ratio = f"{row['ratio']:.3g}" if row["ratio"] is not None else "–"
         lines.append(f"| {row['what']} | {own} | {peer} | {ratio} | {row['goal']} |")
-    RESULTS.write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def kept() -> dict[str, list[str]]:
+    """The sections that the table has already."""
+    text = RESULTS.read_text("utf-8") if RESULTS.is_file() else ""
+    found = (part.strip().split("\n") for part in text.split("\n## ")[1:])
+    return {lines[0]: lines[2:] for lines in found}
+
+
+def main() -> None:
+    known = parts()
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("part", nargs="*", help=f"Of {', '.join(known)}; all by default.")
+    names = asked.parse_args().part or list(known)
+    for name in set(names) - known.keys():
+        asked.error(f"no part '{name}'; known: {', '.join(known)}")
+    sections = kept() | {name: section(known[name]()) for name in names}
+    lines = ["# Speed", "", HEAD, ""]
+    for name in known:
+        if name in sections:
+            lines += [f"## {name}", "", *sections[name], ""]
+    RESULTS.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
     print("\n".join(lines))
 
 
