@@ -39,6 +39,8 @@ class AugmentConfig:
         scale: largest relative change of size.
         flip: probability of a horizontal flip; 0, because a chest has a left and a right.
         flip_swaps: pairs of classes that a flip turns into each other, for labels that name a side.
+        turns: quarter turns and mirror images, all eight alike; for tiles, which have no upright.
+        stain: largest relative change of the strength of each stain; for tiles.
         brightness: largest relative change of brightness.
         contrast: largest relative change of contrast.
         gamma: largest change of the exponent's logarithm.
@@ -52,6 +54,8 @@ class AugmentConfig:
     scale: Share = 0.1
     flip: Share = 0.0
     flip_swaps: tuple[tuple[str, str], ...] = ()
+    turns: bool = False
+    stain: Share = 0.0
     brightness: Share = 0.2
     contrast: Share = 0.2
     gamma: NotNegative = 0.0
@@ -212,6 +216,39 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class TilesConfig:
+    """How tiles are cut out of slides, labelled, and brought to one colour.
+
+    The side of a tile in pixels is `data.size`; none of this concerns radiographs.
+
+    Attributes:
+        mpp: micrometres per pixel of the network's input: a slide is read at it, whatever its own.
+        level: level of the pyramid to read instead, 0 the largest; then `mpp` has no effect.
+        overlap: of neighbouring tiles, as a share of the side.
+        tissue: where tissue is, unless the table of slides names a mask: Otsu's threshold on the
+            saturation, or everywhere.
+        min_tissue: tiles with a smaller share of tissue are left out.
+        rule: when a training tile is tumour, where outlines say it: any, centre, share@X.
+        most: tiles of a slide and label that training takes, drawn evenly; 0 takes all.
+        stain: colours of every slide brought to those of the training tiles: by mean and spread of
+            the optical densities (Reinhard et al. 2001, there in Lαβ), by the directions of the two
+            stains (Macenko et al. 2009), or left as they are.
+        intensity: `white` divides by the light where there is nothing on the glass, slide by slide.
+    """
+
+    __pydantic_config__ = _strict
+    mpp: Positive | None = None
+    level: Annotated[int, Ge(0)] | None = None
+    overlap: Annotated[float, Ge(0), Le(0.95)] = 0.0
+    tissue: Literal["otsu", "none"] = "otsu"
+    min_tissue: Share = 0.5
+    rule: str = "share@0.5"
+    most: Annotated[int, Ge(0)] = 0
+    stain: Literal["none", "reinhard", "macenko"] = "none"
+    intensity: Literal["none", "white"] = "none"
+
+
+@dataclass(frozen=True)
 class InferenceConfig:
     """From model output to boxes.
 
@@ -248,6 +285,7 @@ class RunConfig:
         phases: consecutive phases; the last one lasts to the end.
         losses: loss name → options of its signature.
         inference: see `InferenceConfig`.
+        tiles: see `TilesConfig`.
     """
 
     __pydantic_config__ = _strict
@@ -258,6 +296,7 @@ class RunConfig:
     phases: tuple[Phase, ...] = (Phase(weights={"detection": 1.0}),)
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    tiles: TilesConfig = field(default_factory=TilesConfig)
 
 
 def presets() -> dict[str, str]:
@@ -478,7 +517,7 @@ def _keys_at(parents: Sequence[str]) -> list[str]:
     """Names of the fields below a dotted path of the schema."""
     sections: dict[str, type] = {
         "": RunConfig, "data": DataConfig, "data.augment": AugmentConfig, "text": TextConfig,
-        "train": TrainConfig, "inference": InferenceConfig, "phases": Phase,
+        "train": TrainConfig, "inference": InferenceConfig, "phases": Phase, "tiles": TilesConfig,
     }  # fmt: skip
     named = ".".join(part for part in parents if not part.isdigit())
     section = sections.get(named)

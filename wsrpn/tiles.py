@@ -1,4 +1,4 @@
-"""The values of the slide half, in order of flow: Slide → Tiles → Cohort.
+"""The values of the slide half, in order of flow: Slide → Cut → TileSet → Tiles → Cohort.
 
 Letters of shapes: `n` tiles, `gh gw` the lattice, `s` slides, `t` thresholds. Planes stand at the
 end of a name: `_px0` full-size pixels of the slide file (origin top-left), `_cell` cells of the
@@ -7,6 +7,7 @@ is 1, 0 or nan (unknown); a *share* is between 0 and 1.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,11 @@ class Lattice:
     row: Int[np.ndarray, " n"]
     shape: tuple[int, int]
 
+    def corners_px0(self) -> Float[np.ndarray, "n 2"]:
+        """x and y of the top-left corner of every tile."""
+        cells = np.stack([self.column, self.row], axis=1).astype(np.float64)
+        return cells * np.array(self.pitch_px0) + np.array(self.origin_px0)
+
     def spread(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "gh gw"]:
         """Values of tiles on the lattice; nan where there is no tile."""
         grid = np.full(self.shape, np.nan, dtype=values.dtype)
@@ -86,6 +92,115 @@ class Lattice:
     def gather(self, grid: np.ndarray) -> np.ndarray:
         """Of a grid the values of the tiles, in their order."""
         return grid[self.row, self.column]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which tiles of a slide are read; no pixels of them.
+
+    Attributes:
+        slide: with its file, `mpp` and size filled in.
+        lattice: where the tiles sit.
+        size_px0: width and height of a tile.
+        tissue: share of every tile that is tissue.
+    """
+
+    slide: Slide
+    lattice: Lattice
+    size_px0: tuple[float, float]
+    tissue: Float[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.tissue)
+
+    @property
+    def boxes_px0(self) -> Float[np.ndarray, "n 4"]:
+        """x1, y1, x2, y2 of every tile."""
+        corner = self.lattice.corners_px0()
+        return np.concatenate([corner, corner + np.array(self.size_px0)], axis=1)
+
+
+@dataclass(frozen=True)
+class TileSet:
+    """Tiles to learn from or to score, as columns: where their pixels are and what is known.
+
+    Attributes:
+        name: how the user asked for it.
+        slides: whose tiles they are; patient and split are of the slide.
+        slide: index in `slides` of every tile.
+        files: pictures, contact sheets or slide files.
+        file: index in `files` of every tile.
+        box_px: x1, y1, x2, y2 of the pixels in that file (full-size pixels of a slide file); nan
+            where it is the whole picture.
+        corner_px0: x and y of the top-left corner on the slide; nan where nobody knows.
+        size_px0: width and height on the slide.
+        label: 1 tumour, 0 normal, nan unknown.
+        truth: share of the tile that is tumour; nan where nobody knows.
+        tissue: share of the tile that is tissue; 1 where nobody says.
+        notes: what the reader wants the user to know, counted.
+        training_notes: further notes, for whoever trains on it.
+        failed: slide → reason, of slides that are left out.
+    """
+
+    name: str
+    slides: tuple[Slide, ...]
+    slide: Int[np.ndarray, " n"]
+    files: tuple[Path, ...]
+    file: Int[np.ndarray, " n"]
+    box_px: Float[np.ndarray, "n 4"]
+    corner_px0: Float[np.ndarray, "n 2"]
+    size_px0: Float[np.ndarray, "n 2"]
+    label: Float[np.ndarray, " n"]
+    truth: Float[np.ndarray, " n"]
+    tissue: Float[np.ndarray, " n"]
+    notes: tuple[str, ...] = ()
+    training_notes: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    classes = ("tumour",)  # one question is asked of every tile
+
+    def __len__(self) -> int:
+        return len(self.slide)
+
+    def id(self, index: int) -> str:
+        """Name of a tile: slide and place, or the number of a tile whose place is unknown."""
+        x, y = self.corner_px0[index]
+        place = f"{x:g},{y:g}" if np.isfinite(x) else f"#{index}"
+        return f"{self.slides[self.slide[index]].id}@{place}"
+
+    def where(self, keep: Bool[np.ndarray, " n"]) -> "TileSet":
+        """The tiles for which `keep` is true; slides and files stay as they are."""
+        columns = (
+            "slide", "file", "box_px", "corner_px0", "size_px0", "label", "truth", "tissue",
+        )  # fmt: skip
+        return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in columns})
+
+    def split(self, name: str) -> "TileSet":
+        """The tiles of one split."""
+        inside = np.array([slide.split == name for slide in self.slides], dtype=bool)
+        return self.where(inside[self.slide])
+
+    def labels(self) -> Float[np.ndarray, "n 1"]:
+        """All labels as one array, a class a column."""
+        return self.label[:, None]
+
+    def digest(self) -> str:
+        """A fingerprint of which tiles these are, whatever their order."""
+        return self._digest(self.box_px, self.corner_px0, self.size_px0)
+
+    def label_digest(self) -> str:
+        """A fingerprint of which tile has which label."""
+        return self._digest(self.box_px, self.corner_px0, self.label[:, None])
+
+    def _digest(self, *columns: Float[np.ndarray, "n _"]) -> str:
+        rows = np.ascontiguousarray(np.concatenate(columns, axis=1), dtype="<f8")
+        rows = np.where(np.isnan(rows), np.nan, rows) + 0.0  # one nan and one zero
+        names = [
+            f"{self.slides[s].id}\0{self.files[f].name}\0".encode()
+            for s, f in zip(self.slide, self.file, strict=True)
+        ]
+        lines = sorted(name + row.tobytes() for name, row in zip(names, rows, strict=True))
+        return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -106,6 +221,7 @@ class Tiles:
         extent_px0: width and height of the slide, or None.
         split: train, val, test, or None.
         exhaustive: False where tumour is known to be missing from the truth.
+        others: further scores of every tile by the name of their column, `score_…`.
     """
 
     slide: str
@@ -121,6 +237,7 @@ class Tiles:
     extent_px0: tuple[int, int] | None = None
     split: str | None = None
     exhaustive: bool = True
+    others: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -128,8 +245,7 @@ class Tiles:
     @property
     def corner_px0(self) -> Float[np.ndarray, "n 2"]:
         """Places (x, y) of the top-left corner of every tile, as the lattice has them."""
-        cells = np.stack([self.lattice.column, self.lattice.row], axis=1).astype(np.float64)
-        return cells * np.array(self.lattice.pitch_px0) + np.array(self.lattice.origin_px0)
+        return self.lattice.corners_px0()
 
     @property
     def cell_um2(self) -> float | None:

@@ -163,13 +163,23 @@ class TextSpace:
 
 @dataclass(frozen=True)
 class Batch:
-    """Stacked samples, as models and losses see them; `texts` is None without a text encoder."""
+    """Stacked samples, as models and losses see them.
+
+    Attributes:
+        ids: of the samples.
+        images: in [0, 1]; radiographs have one channel, tiles of slides three (RGB).
+        labels: 1, 0 or nan per class.
+        sizes_px: height and width of the stored file, or of the tile on its slide.
+        texts: captions, or None without a text encoder.
+        epoch: epochs of training done, a fraction inside one; for losses with a schedule.
+    """
 
     ids: tuple[str, ...]
     images: Float[Tensor, "b c h w"]
     labels: Float[Tensor, "b k"]
     sizes_px: Int[Tensor, "b 2"]
     texts: Texts | None = None
+    epoch: float = 0.0
 
     def to(self, device: torch.device | str, *, channels_last: bool = False) -> "Batch":
         """The batch on a device, its images in the memory format that convolutions like there."""
@@ -250,6 +260,19 @@ class Alignment:
 
 
 @dataclass(frozen=True)
+class Latent:
+    """What an encoder says of an image: a Gaussian with a diagonal covariance, `z` dimensions.
+
+    Attributes:
+        mean: of every dimension.
+        log_variance: natural logarithm of the variance.
+    """
+
+    mean: Float[Tensor, "b z"]
+    log_variance: Float[Tensor, "b z"]
+
+
+@dataclass(frozen=True)
 class ModelOutput:
     """What every model gives; parts it does not have are None.
 
@@ -261,6 +284,8 @@ class ModelOutput:
         regions: proposals.
         paper: what only the original's losses read.
         alignment: image and text in one space.
+        reconstruction: the image as it was decoded, in [0, 1].
+        latent: what it was decoded from.
     """
 
     logits: Float[Tensor, "b k"]
@@ -270,6 +295,8 @@ class ModelOutput:
     regions: Regions | None = None
     paper: PaperTerms | None = None
     alignment: Alignment | None = None
+    reconstruction: Float[Tensor, "b c h w"] | None = None
+    latent: Latent | None = None
 
 
 @dataclass(frozen=True)

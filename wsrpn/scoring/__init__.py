@@ -1,0 +1,1 @@
+"""Scores of tiles: a trained run over slides, slide by slide, on one machine or several."""
