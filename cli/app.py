@@ -12,6 +12,7 @@ import typer.core
 from . import (
     ablate,
     calibrate,
+    combine,
     compare,
     data,
     demo,
@@ -20,6 +21,7 @@ from . import (
     heatmap,
     options,
     predict,
+    score,
     train,
     tune,
 )
@@ -70,7 +72,7 @@ app = typer.Typer(
     cls=OneSentence,
     name="wsrpn",
     help="Localise findings in radiographs from image labels, and in slides from tile scores: "
-    "train, calibrate, eval, heatmap.",
+    "train, score, calibrate, eval, heatmap.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -101,8 +103,10 @@ app.command("train")(command(train.train))
 app.command("eval")(command(eval.evaluate))
 app.command("evaluate", hidden=True)(command(eval.evaluate))
 app.command("calibrate")(command(calibrate.calibrate))
+app.command("combine")(command(combine.combine))
 app.command("heatmap")(command(heatmap.heatmap))
 app.command("predict")(command(predict.predict))
+app.command("score")(command(score.score))
 app.command("compare")(command(compare.compare))
 app.command("tune")(command(tune.tune))
 app.command("ablate")(command(ablate.ablate))

@@ -1,11 +1,11 @@
-"""`wsrpn data check`, `wsrpn data convert` and `wsrpn data phantom`."""
+"""`wsrpn data check`, `wsrpn data convert`, `wsrpn data phantom`, and `wsrpn data tiles`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import options
+from . import data_tiles, options
 
 if TYPE_CHECKING:
     from wsrpn.types import Dataset
@@ -147,7 +147,8 @@ def phantom(
         str,
         typer.Argument(
             metavar="KIND[?OPTION=VALUE&…]",
-            help="cxr, or slides; with any options of the phantom, for example 'slides?auc=0.8'.",
+            help="cxr, or slides; with any options of the phantom, for example 'slides?auc=0.8', "
+            "or 'slides?files=true' for slide files with pixels.",
             show_default=False,
         ),
     ],
@@ -169,7 +170,7 @@ def phantom(
 ) -> None:
     """Make radiographs with findings of known class, place and size, and a report for each.
 
-    Or tile scores of slides with their outlines, patients, splits and thumbnails.
+    Or tile scores of slides with their outlines, patients, splits and thumbnails, and the slides.
 
     wsrpn data phantom slides --out slides --tiles 9000
     """
@@ -225,3 +226,4 @@ def _free(path: Path) -> Path:
 app.command("check")(options.command(check))
 app.command("convert")(options.command(convert))
 app.command("phantom")(options.command(phantom))
+app.command("tiles")(options.command(data_tiles.tiles))

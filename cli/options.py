@@ -18,7 +18,8 @@ R = TypeVar("R")
 
 DATA_HELP = (
     "Data: a manifest (.csv), a folder, coco:FILE, phantom:cxr, or NAME:DIR for nih, chexpert, "
-    "mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, or its folder."
+    "mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, tiles.csv, or a "
+    "folder with one of them."
 )
 
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
@@ -51,7 +52,7 @@ Source = Annotated[
     typer.Argument(
         metavar="RUN|PREDICTIONS|SCORES",
         help="Run folder, predictions (.json, .csv, .csv.gz), or tile scores of slides (a table, a "
-        "folder of them, phantom:slides).",
+        "folder of them, a run with scores.parquet, phantom:slides).",
         show_default=False,
     ),
 ]
@@ -62,8 +63,8 @@ RunOrScores = Annotated[
     Path,
     typer.Argument(
         metavar="RUN|SCORES",
-        help="Run folder of `wsrpn train`, or tile scores of slides (a table, a folder of them, "
-        "phantom:slides).",
+        help="Run folder of `wsrpn train`, or tile scores of slides (a table, a folder of them, a "
+        "run with scores.parquet, phantom:slides).",
         show_default=False,
     ),
 ]

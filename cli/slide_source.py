@@ -98,13 +98,13 @@ class Scores:
 
 
 def takes(source: Path) -> bool:
-    """Whether a source has tile scores of slides: a table, a folder of them, a phantom."""
+    """Whether a source has tile scores of slides: a table, a folder or run with one, a phantom."""
     if str(source).startswith(PHANTOM):
         return True
     name = source.name.lower()
     if source.is_dir():
         if any((source / file).exists() for file in RUN_FILES):
-            return False
+            return any((source / file).is_file() for file in TABLES)
         if any((source / file).is_file() for file in TABLES):
             return True
     elif name.endswith(ARRAYS) or name in TABLES or not name.endswith((".csv", ".csv.gz")):

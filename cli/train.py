@@ -41,7 +41,12 @@ def train(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train a model from image-level labels (and whatever else the data offers)."""
+    """Train a model from image-level labels (and whatever else the data offers).
+
+    Models of tiles (presets vae-b1, vae-b2, vae-head, tile-classifier) take tiles of slides as
+    DATA: tiles.csv or its folder, a folder of tile pictures, slides.csv with slide files, or
+    phantom:slides. The vae learns from normal tiles and leaves reconstructions.png.
+    """
     from wsrpn import checkpoint, files
     from wsrpn import config as configs
     from wsrpn.errors import InputError
@@ -86,11 +91,13 @@ def train(
     figures = {} if best["value"] is None else {best["monitor"]: best["value"]}
     told = "".join(f", {name} {value:.3f}" for name, value in figures.items())
     options.say(f"kept epoch {best['epoch']}{told}; run folder: {out}")
+    picture = out / "reconstructions.png"
+    pictures = {"reconstructions": str(picture)} if picture.is_file() else {}
     if json:
         options.emit(
             options.document(
                 "train",
-                files={"run": str(out), "metrics": str(out / "metrics.csv")},
+                files={"run": str(out), "metrics": str(out / "metrics.csv")} | pictures,
                 warnings=[*facts["notes"], *skipped],
                 **figures,
             )
@@ -117,6 +124,11 @@ def summary(row: "Mapping[str, float]") -> str:
         "val/image_ap": "AP",
         "val/entropy": "entropy",
         "val/ap@0.3": "ap@0.3",
+        "val/kl": "KL",
+        "train/capacity": "capacity",
+        "val/latent_use": "latent use",
     }
     told = [f"{word} {row[key]:.3f}" for key, word in names.items() if key in row]
+    if "val/active_units" in row:
+        told.append(f"active units {row['val/active_units']:.0f}")
     return f"epoch {row['epoch']:.0f}: {', '.join(told)}"

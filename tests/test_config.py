@@ -157,8 +157,10 @@ def test_every_preset_is_complete_and_builds_with_a_small_backbone(name):
     assert set(run.model) > {"name"}
     used = {loss for phase in run.phases for loss in phase.weights}
     assert set(run.losses) == used
-    small = {**run.model, "backbone": "tiny", "weights": "none"}
-    assert models.build(small, classes=3, text=TextSpace(8, torch.zeros(3, 2, 8)))
+    options = {"backbone": "tiny", "weights": "none"}
+    small = {**run.model, **{key: options[key] for key in options if key in run.model}}
+    classes = 1 if "input" in models.models.facts(run.model["name"]) else 3
+    assert models.build(small, classes=classes, text=TextSpace(8, torch.zeros(3, 2, 8)))
     Objective(run.losses)
     assert complete(configs.parse(configs.document(run))) == run
 

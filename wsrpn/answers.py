@@ -31,9 +31,10 @@ def data_of(
         named: class of the run → classes of other data, see `wsrpn.data.mapping`.
 
     Raises:
-        InputError: names of classes for the run's own data or that nobody has, nothing there, or
-            nothing in that split.
+        InputError: names of classes for the run's own data or that nobody has, nothing there,
+            nothing in that split, or a run of tiles.
     """
+    predictor.refuse_tiles(run)
     own = run.config.data
     if is_own(run, data):
         if named:

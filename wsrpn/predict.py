@@ -123,6 +123,20 @@ def open_run(folder: Path, *, device: str = "auto") -> TrainedRun:
     return TrainedRun(folder, config, classes, model.eval().to(chosen), saved.state["sha256"], text)
 
 
+def refuse_tiles(run: TrainedRun) -> None:
+    """Stop where a run has a model of tiles, which answers nothing about a radiograph.
+
+    Raises:
+        InputError: names the command for such runs.
+    """
+    name = run.config.model["name"]
+    if model_parts.models.facts(name).get("input") == "tiles":
+        raise InputError(
+            f"{run.folder}: model {name} is for tiles of slides; `wsrpn score {run.folder} SLIDE…` "
+            "writes their scores into the run, and calibrate, eval and heatmap take it then."
+        )
+
+
 def _space(text: Mapping[str, Any] | None, classes: int) -> TextSpace | None:
     """The space that the model was built with; the prompts come with the weights."""
     if text is None:
@@ -169,6 +183,7 @@ def outputs(
         batch: images at a time.
         texts: captions to embed beside the images.
     """
+    refuse_tiles(run)
     device = next(run.model.parameters()).device
     dtype = compute.precision(run.config.train.precision, device)
     last = compute.wants_channels_last(run.config.train.channels_last, device, dtype)

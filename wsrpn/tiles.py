@@ -73,7 +73,7 @@ class Lattice:
     shape: tuple[int, int]
 
     def corners_px0(self) -> Float[np.ndarray, "n 2"]:
-        """x and y of the top-left corner of every tile."""
+        """Places (x, y) of the top-left corner of every tile."""
         cells = np.stack([self.column, self.row], axis=1).astype(np.float64)
         return cells * np.array(self.pitch_px0) + np.array(self.origin_px0)
 

@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from wsrpn import gaussian
 from wsrpn.models.blocks import grid_points, moments_of
-from wsrpn.types import Alignment, Batch, ModelOutput, PaperTerms, Regions, Texts
+from wsrpn.types import Alignment, Batch, Latent, ModelOutput, PaperTerms, Regions, Texts
 
-B, K, R, GRID, D, L = 5, 3, 4, (3, 4), 6, 2
+B, K, R, GRID, D, L, Z = 5, 3, 4, (3, 4), 6, 2, 4
 NAN = float("nan")
 LABELS = torch.tensor(
     [[1.0, 0, 0], [0.0, NAN, 1], [NAN, NAN, NAN], [0.0, 0, 0], [1.0, 1, NAN]]
@@ -39,6 +39,9 @@ def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
         "roi_features": (B, K, D),
         "image_embedding": (B, D),
         "text_embedding": (B, L, D),
+        "latent_mean": (B, Z),
+        "latent_log_variance": (B, Z),
+        "reconstruction": (B, 1, 8, 8),
     }
     return {k: torch.randn(s, generator=random) * scale for k, s in shapes.items()}
 
@@ -73,6 +76,8 @@ def output(at: dict[str, Tensor]) -> ModelOutput:
             scale=torch.tensor(5.0),
             bias=torch.tensor(-1.0),
         ),
+        reconstruction=at["reconstruction"].float().sigmoid(),
+        latent=Latent(at["latent_mean"], at["latent_log_variance"]),
     )
 
 
@@ -109,6 +114,9 @@ def of_class(name: str, value: Tensor, image: int, label: int) -> Tensor | None:
         "region_attention",
         "image_embedding",
         "text_embedding",
+        "latent_mean",
+        "latent_log_variance",
+        "reconstruction",
     }:
         return None
     if name in {"region_logits", "region_probs"}:

@@ -25,8 +25,9 @@ from wsrpn.data import base
 from wsrpn.errors import Diverged, InputError
 from wsrpn.losses import losses
 from wsrpn.models.backbones import Backbone
-from wsrpn.train import folder, run
+from wsrpn.train import folder, radiographs, run
 from wsrpn.train.distributed import World
+from wsrpn.train.feed import feed
 from wsrpn.train.loop import State, learn, step_seed
 from wsrpn.train.optimiser import Average, adamw, rate_at
 from wsrpn.train.run import train
@@ -216,7 +217,7 @@ def test_a_resume_on_another_machine_warns_that_bits_may_differ(source, tmp_path
 def test_looking_at_images_in_threads_leaves_warnings_as_they_were(source):
     filters, show = list(warnings.filters), warnings._showwarnmsg_impl
     for _ in range(10):
-        given = run.feed(base.load(runs.config(source).data), runs.config(source), HERE,
+        given = feed(base.load(runs.config(source).data), runs.config(source), HERE,
                          training=True, cache=source)  # fmt: skip
         assert len(given) == 24
     assert warnings.filters == filters
@@ -397,7 +398,7 @@ def test_the_step_that_is_not_finite_changes_no_weight(source, tmp_path, monkeyp
     state = State(model, adamw(model, config.train), Average(model, 0.9))
     before = {key: value.detach().clone() for key, value in model.named_parameters()}
     average = {key: value.clone() for key, value in state.average.values.items()}
-    given = run.feed(samples, config, HERE, training=True, cache=tmp_path)
+    given = feed(samples, config, HERE, training=True, cache=tmp_path)
     with pytest.raises(Diverged):
         next(learn(config, state, given, steps_per_epoch=4, world=HERE))
     assert state.step == 0
@@ -429,7 +430,7 @@ def scripted(monkeypatch, values):
         calls.append(epoch)
         return {f"val/{name}": series[epoch - 1] for name, series in values.items()}
 
-    monkeypatch.setattr(run, "validate", validate)
+    monkeypatch.setattr(radiographs, "validate", validate)
     return calls
 
 

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from wsrpn.errors import InputError
-from wsrpn.slides import reader
+from wsrpn.slides import reader, reading
 from wsrpn.tiles import Slide
 
 pytest.importorskip("tiffslide")
@@ -74,7 +74,7 @@ def test_a_plain_picture_is_a_slide_on_white(tmp_path):
 
 def test_what_was_not_scanned_is_white():
     empty = Image.new("RGBA", (8, 4), (0, 0, 0, 0))
-    assert np.asarray(reader._small(empty, 4)).min() == 255
+    assert np.asarray(reading.small(empty, 4)).min() == 255
 
 
 def test_what_cannot_be_opened_is_one_sentence(tmp_path, monkeypatch):

@@ -171,7 +171,7 @@ def _of(cases: Cases, best: Assessed, tally: Tally) -> SlideCalibration:
         colour=_colour(cases.slides, best.steps),
         slides=tuple(tiles.slide for tiles in cases.slides),
         patients=tuple(dict.fromkeys(cases.patients)),
-        digest=_digest(cases.slides),
+        digest=digest(cases.slides),
         figures=tally.figures(best.fitted, _beside(cases, best.oracle, decided)),
     )
 
@@ -216,7 +216,7 @@ def _colour(slides: Sequence[Tiles], steps: Steps) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _digest(slides: Sequence[Tiles]) -> str:
+def digest(slides: Sequence[Tiles]) -> str:
     """A fingerprint of the names of slides and their scores."""
     return digest_of(
         f"{tiles.slide}\0{hashlib.sha256(tiles.score.astype(np.float64).tobytes()).hexdigest()}"

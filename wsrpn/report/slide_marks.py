@@ -166,11 +166,14 @@ def window(axes: Axes, frame: Frame) -> None:
 
 def scale_bar(axes: Axes, view: SlideView, frame: Frame) -> None:
     """A round length at the bottom left, where micrometres are known."""
+    if view.tiles.mpp is not None:
+        length_bar(axes, view.tiles.mpp, frame)
+
+
+def length_bar(axes: Axes, mpp: float, frame: Frame) -> None:
+    """A round length at the bottom left, of a slide with so many micrometres per pixel."""
     from matplotlib.patheffects import withStroke
 
-    mpp = view.tiles.mpp
-    if mpp is None:
-        return
     width = frame[2] - frame[0]
     length, text = round_length(0.3 * width * mpp)
     left, right = frame[0] + 0.04 * width, frame[0] + 0.04 * width + length / mpp

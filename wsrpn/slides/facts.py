@@ -1,7 +1,7 @@
 """What a score table says of whole slides, in columns or in its metadata."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,18 +77,42 @@ def rule(table: Columns) -> str:
 
 def packed(cohort: Cohort) -> dict[str, Any]:
     """Metadata from which `of_slides` makes the same facts."""
-    found: dict[str, Any] = {"label_rule": cohort.rule}
-    each: dict[str, dict[str, float | None]] = {
-        "mpp": {one.slide: one.mpp for one in cohort.slides},
-        "slide_width": {one.slide: _side(one, 0) for one in cohort.slides},
-        "slide_height": {one.slide: _side(one, 1) for one in cohort.slides},
-    }
-    for name, values in each.items():
+    return joined(
+        {
+            "label_rule": cohort.rule,
+            "mpp": one.mpp,
+            "slide_width": _side(one, 0),
+            "slide_height": _side(one, 1),
+            "wsrpn": {"slides": {one.slide: _own_facts(one)}},
+        }
+        for one in cohort.slides
+    )
+
+
+def joined(slides: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Metadata of a table from those of the tables of its slides, one slide each.
+
+    What all slides have in common stands there once, as a number.
+
+    Args:
+        slides: `label_rule`, `mpp`, `slide_width`, `slide_height` where they are known, and under
+            `wsrpn` the one slide with what has no metadata of its own.
+    """
+    rule: dict[str, Any] = {}
+    each: dict[str, dict[str, Any]] = {name: {} for name in NUMBERS}
+    own: dict[str, Any] = {}
+    for facts in slides:
+        rule = rule or {"label_rule": facts["label_rule"]}
+        ((name, told),) = facts["wsrpn"]["slides"].items()
+        own[name] = told
+        for column, values in each.items():
+            values[name] = facts.get(column)
+    found = {}
+    for column, values in each.items():
         different = set(values.values())
         if different != {None}:
-            found[name] = different.pop() if len(different) == 1 else values
-    own = {one.slide: _own_facts(one) for one in cohort.slides}
-    return {**found, "wsrpn": {"schema": SCHEMA, "slides": own}}
+            found[column] = different.pop() if len(different) == 1 else values
+    return {**rule, **found, "wsrpn": {"schema": SCHEMA, "slides": own}}
 
 
 def _side(tiles: Tiles, one: int) -> int | None:

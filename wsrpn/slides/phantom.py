@@ -1,7 +1,7 @@
 """`phantom:slides`: a cohort of phantom slides, in memory or as the files that a user would bring.
 
 The files are `scores.parquet`, `slides.csv` with patients and splits, outlines (ASAP XML and
-GeoJSON in turn), and thumbnails.
+GeoJSON in turn), and thumbnails; with the option `files` the slides themselves, too.
 """
 
 import csv
@@ -25,7 +25,7 @@ from PIL import Image
 from wsrpn import files
 from wsrpn.errors import InputError, nearest
 from wsrpn.registry import checked, signature_schema
-from wsrpn.slides import asap, geojson, outlines, phantom_slide, table
+from wsrpn.slides import asap, geojson, outlines, phantom_file, phantom_slide, table
 from wsrpn.slides.phantom_slide import PhantomSlide
 from wsrpn.slides.shapes import Outlines
 from wsrpn.tiles import Cohort, Slide
@@ -35,6 +35,7 @@ SCORES, SLIDES = "scores.parquet", "slides.csv"
 SUMS = "sha256.json"  # of every file, in a folder of the cache
 RULE = "share@0.5"
 OUTLINE_MPP = 0.243  # of the outlines that `Plan.outlines` names: CAMELYON16's evaluator has it
+_DRAWING = ("file", "pixels", "textures")  # modules that make slide files
 _BURDEN = "0.0003-0.3"
 _GOLDEN = (5**0.5 - 1) / 2
 _COLUMNS = (
@@ -48,7 +49,8 @@ NotNegative = Annotated[float, Ge(0)]
 class Plan:
     """What a cohort of phantom slides is like.
 
-    Half of the patients are in `val`, half in `test`; one in five has two slides.
+    Half of the patients are in `val`, half in `test`, with `files` a third each in `train`, `val`
+    and `test`; one in five has two slides.
 
     Attributes:
         slides: how many.
@@ -64,6 +66,8 @@ class Plan:
             which are drawn evenly, and take the place of random smooth pieces.
         normal: share of slides without tumour.
         tile: side of a tile in pixels; may be fractional.
+        files: whether slide files with pixels are written as well. Then `jitter` is that of the
+            strength of stains, too. The scores are drawn, not made from the pixels.
     """
 
     slides: Annotated[int, Ge(1)] = 12
@@ -77,6 +81,7 @@ class Plan:
     outlines: str = ""
     normal: Annotated[float, Ge(0), Lt(1)] = 0.25
     tile: Annotated[float, Gt(1)] = 256.0
+    files: bool = False
 
     def normals(self) -> list[bool]:
         """Of every slide whether it is without tumour: evenly spread, the first one is not."""
@@ -90,6 +95,7 @@ def generate(plan: Plan) -> Iterator[PhantomSlide]:
         InputError: a burden that is none, or no outlines where they should be.
     """
     normals = plan.normals()
+    splits = ("train", "val", "test") if plan.files else ("val", "test")
     many = normals.count(False)
     burdens = iter(_burdens(plan, many))
     shapes = iter(_shapes(plan, many) if plan.outlines else [None] * many)
@@ -107,7 +113,7 @@ def generate(plan: Plan) -> Iterator[PhantomSlide]:
             mpp=plan.mpp,
             tile=plan.tile,
             patient=f"patient_{plan.seed}_{person:03d}",
-            split="test" if person % 2 else "val",
+            split=splits[person % len(splits)],
         )
 
 
@@ -127,12 +133,18 @@ def write(folder: Path, plan: Plan) -> None:
     for index, made in enumerate(generate(plan)):
         rows.append(_row(made, _annotation(folder, made, xml=index % 2 == 0)))
         tiles.append(made.tiles)
-        picture = Image.fromarray(phantom_slide.paint(made, (plan.seed, index)))
+        if plan.files:
+            rows[-1]["file"] = f"slides/{made.tiles.slide}.tif"
+            to = folder / rows[-1]["file"]
+            picture = phantom_file.write(to, made, (plan.seed, index), jitter=plan.jitter)
+        else:
+            picture = Image.fromarray(phantom_slide.paint(made, (plan.seed, index)))
         thumbnail = folder / rows[-1]["thumbnail"]
         thumbnail.parent.mkdir(parents=True, exist_ok=True)
         picture.save(thumbnail)
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    columns = (*_COLUMNS, "file") if plan.files else _COLUMNS
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files.write(folder / SLIDES, text.getvalue().encode())
@@ -260,6 +272,8 @@ def _fingerprint(plan: Plan) -> str:
     """Of the options, the outlines and the code, so that no old slide is used again."""
     digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode())
     sources = [Path(__file__), Path(phantom_slide.__file__)]
+    if plan.files:
+        sources += [Path(__file__).with_name(f"phantom_{name}.py") for name in _DRAWING]
     for path in sources + sorted(Path(plan.outlines).glob("*.json") if plan.outlines else []):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

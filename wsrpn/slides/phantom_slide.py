@@ -72,18 +72,18 @@ def generate(
         patient: whose slide; `name` where empty.
         split: of the slide.
     """
-    rng = _stream(key, _TUMOUR)
+    rng = stream(key, _TUMOUR)
     if outline is None:
         side = math.ceil(math.sqrt(tiles / _FILLED))
-        field = _field(_stream(key, _TISSUE), (side, side))
+        field = _field(stream(key, _TISSUE), (side, side))
         tumour = _pieces(rng, field >= np.quantile(field, 1 - _FILLED), burden * tiles, tile)
     else:
         tumour, shape = _placed(rng, outline, tiles, tile)
-        field = _field(_stream(key, _TISSUE), shape)
+        field = _field(stream(key, _TISSUE), shape)
     truth = cover(tumour, field.shape, tile)
     tissue = _tissue(field, truth, tiles)
-    noise = _noise(_stream(key, _NOISE), field.shape, correlation)
-    values = _scored(_stream(key, _SCANNER), noise + math.sqrt(2) * _probit(auc) * truth, jitter)
+    noise = _noise(stream(key, _NOISE), field.shape, correlation)
+    values = _scored(stream(key, _SCANNER), noise + math.sqrt(2) * _probit(auc) * truth, jitter)
     row, column = np.nonzero(tissue >= _LEAST_TISSUE)
     share = truth[row, column]
     scored = Tiles(
@@ -127,7 +127,7 @@ def cover(
 
 def paint(made: PhantomSlide, key: tuple[int, int], *, longest_px: int = 512) -> np.ndarray:
     """A small picture as of a stained section: rose tissue, violet tumour on white; h × w × 3."""
-    rng = _stream(key, _PAINT)
+    rng = stream(key, _PAINT)
     tissue, lattice = made.tissue, made.tiles.lattice
     tumour = np.nan_to_num(lattice.spread(made.tiles.truth))
     factor = max(1, longest_px // max(tissue.shape))
@@ -143,7 +143,8 @@ def paint(made: PhantomSlide, key: tuple[int, int], *, longest_px: int = 512) ->
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def _stream(key: tuple[int, int], part: int) -> np.random.Generator:
+def stream(key: tuple[int, int], part: int) -> np.random.Generator:
+    """Random numbers of one part of one slide."""
     return np.random.default_rng([key[0] & 0xFFFFFFFFFFFFFFFF, key[1], part])
 
 

@@ -1,10 +1,9 @@
-"""Slide files: size, micrometres per pixel, bounds, and a thumbnail.
+"""Slide files: size, micrometres per pixel, bounds, pictures of any part, and a thumbnail.
 
 OpenSlide first, tiffslide where it cannot be loaded or does not know the file, Pillow for plain
 pictures. Coordinates are full-size pixels of the file, whatever part of it was scanned.
 """
 
-import abc
 import dataclasses
 import math
 import warnings
@@ -12,61 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from wsrpn.errors import InputError
+from wsrpn.slides import direct, regions
+from wsrpn.slides.reading import Reader, on_white
+from wsrpn.slides.regions import Size
 from wsrpn.tiles import Slide
+
+__all__ = ["MOST_AT_ONCE", "Reader", "complete", "from_bounds", "open_slide"]
 
 INSTALL = "Install: pip install 'wsrpn[slides]'."
 _PLAIN = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 _POSSIBLE_UM = (0.02, 50.0)  # outside: the resolution of a screen or printer, not of a microscope
 MOST_AT_ONCE = 64_000_000  # pixels of a level that a picture of the whole slide is made from
-_WHITE = (255, 255, 255)
-
-
-class Reader(abc.ABC):
-    """An open slide file, to be used with `with` or closed.
-
-    Attributes:
-        path: of the file.
-        mpp: micrometres per full-size pixel; None where the file does not say, or what it says is
-            no resolution of a microscope.
-        extent_px0: width and height.
-        offset_px0: x and y where the scanned part begins (`openslide.bounds-*`); QuPath counts from
-            there, ASAP from the corner of the file.
-    """
-
-    path: Path
-    mpp: float | None
-    extent_px0: tuple[int, int]
-    offset_px0: tuple[float, float]
-
-    def thumbnail(self, longest_px: int) -> Image.Image:
-        """The whole slide, its longer side at most so long, on white; RGB.
-
-        Raises:
-            InputError: the picture is damaged, or its smallest level is very large.
-        """
-        try:
-            return _small(self._whole(longest_px), longest_px)
-        except InputError:
-            raise
-        except Exception as error:  # each format has faults of its own kind
-            raise InputError(f"{self.path}: no picture can be read ({error}).") from None
-
-    @abc.abstractmethod
-    def _whole(self, longest_px: int) -> Image.Image:
-        """The whole slide, its longer side at least so long if it is."""
-
-    @abc.abstractmethod
-    def close(self) -> None:
-        """Give the file and its cache free."""
-
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self.close()
 
 
 def open_slide(path: Path) -> Reader:
@@ -96,14 +56,17 @@ class _Pyramid(Reader):
     """A slide that OpenSlide or tiffslide opens; they have the same interface."""
 
     def __init__(self, path: Path, library: str) -> None:
-        self.path = path
+        self.path, self._library = path, library
         self._file = _opened(path, library)
         facts = self._file.properties
         self.mpp = _mpp(facts, library)
-        wide, high = self._file.dimensions
-        self.extent_px0 = (int(wide), int(high))
+        self._levels = tuple((int(wide), int(high)) for wide, high in self._file.level_dimensions)
+        self.extent_px0 = self._levels[0]
+        self.downsamples = tuple(regions.snapped(self.extent_px0, size) for size in self._levels)
         x, y = (_number(facts.get(f"{library}.bounds-{axis}")) or 0.0 for axis in "xy")
         self.offset_px0 = (x, y)
+        plain = library == "openslide" and facts.get("openslide.vendor") in direct.VENDORS
+        self._tiled = direct.Tiled(path, self._levels) if plain else None
 
     def _whole(self, longest_px: int) -> Image.Image:
         factor = max(max(self.extent_px0) / longest_px, 1.0)
@@ -116,8 +79,24 @@ class _Pyramid(Reader):
             )
         return self._file.read_region((0, 0), level, size)
 
+    def _pixels(
+        self, level: int, corner_level: tuple[int, int], size_level: Size
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        if self._tiled is not None and self._tiled.has(level):
+            return self._tiled.read(level, corner_level, size_level)
+        factor = self._file.level_downsamples[level]
+        x, y = (_place_px0(edge, factor, self._library) for edge in corner_level)
+        return np.array(on_white(self._file.read_region((x, y), level, size_level)))
+
+    def _recover(self) -> None:
+        """OpenSlide answers whatever is asked after a fault with that fault, so it opens anew."""
+        self._file.close()
+        self._file = _opened(self.path, self._library)
+
     def close(self) -> None:
         self._file.close()
+        if self._tiled is not None:
+            self._tiled.close()
 
 
 class _Picture(Reader):
@@ -136,6 +115,19 @@ class _Picture(Reader):
         except (OSError, SyntaxError) as error:
             raise InputError(f"{path}: cannot be opened as a slide ({error}).") from None
         self.extent_px0 = self._image.size
+        self.downsamples, self._levels = (1.0,), (self.extent_px0,)
+        self._decoded: UInt8[np.ndarray, "h w 3"] | None = None
+
+    def _pixels(
+        self, level: int, corner_level: tuple[int, int], size_level: Size
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        if self._decoded is None:
+            self._decoded = np.array(on_white(self._image))
+        (x, y), (wide, high) = corner_level, size_level
+        return self._decoded[y : y + high, x : x + wide].copy()
+
+    def _recover(self) -> None:
+        """It is decoded as a whole; nothing of it is to be saved."""
 
     def _whole(self, longest_px: int) -> Image.Image:
         return self._image
@@ -166,15 +158,16 @@ def _opened(path: Path, library: str) -> Any:
         raise _Unfit(f"{library} says: {error}") from None
 
 
-def _small(image: Image.Image, longest_px: int) -> Image.Image:
-    """On white, because what was not scanned is transparent and black where that is dropped."""
-    if image.mode in ("RGBA", "LA", "P"):
-        whole = image.convert("RGBA")
-        image = Image.new("RGB", image.size, _WHITE)
-        image.paste(whole, mask=whole.getchannel("A"))
-    image = image.convert("RGB")
-    image.thumbnail((longest_px, longest_px), reducing_gap=3.0)
-    return image
+def _place_px0(edge_level: int, factor: float, library: str) -> int:
+    """The place by which a library finds a pixel of a level.
+
+    Both take full-size pixels and divide them by a downsample of their own; tiffslide then drops
+    the fraction, and OpenSlide draws as much beside.
+    """
+    place = round(edge_level * factor)
+    if library == "tiffslide" and int(place / factor) < edge_level:
+        return place + 1
+    return place
 
 
 def _mpp(facts: Mapping[str, Any], library: str) -> float | None:

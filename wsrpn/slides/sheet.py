@@ -38,7 +38,8 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
     "offset_y": ("offset_y",),
     "exhaustive": ("exhaustive",),
 }
-_TUMOUR = {
+# What tables say of a slide or a tile → whether it is tumour.
+LABELS = {
     **dict.fromkeys(("normal", "negative", "0"), False),
     **dict.fromkeys(("tumor", "tumour", "metastasis", "positive", "1"), True),
 }
@@ -167,7 +168,7 @@ def _slide(cells: Mapping[str, str], where: str, root: Path) -> Slide:
         id=name,
         patient=said["patient"] or name,
         split=said["split"] or None,
-        normal=bool(said["label"]) and not _word(said["label"], "label", _TUMOUR, where),
+        normal=bool(said["label"]) and not _word(said["label"], "label", LABELS, where),
         exhaustive=_word(whole, "exhaustive", _YES_NO, where) if whole
         else camelyon16.exhaustive(name),
         mpp=_mpp(said["mpp"], where) if said["mpp"] else None,

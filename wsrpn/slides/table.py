@@ -30,6 +30,9 @@ from wsrpn.slides.assemble import Found, Rows
 from wsrpn.slides.native import PLACES, TRUTH
 from wsrpn.tiles import Cohort, Slide, Tiles
 
+PARQUET: Mapping[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+PARTS = ".parts"  # ending of a folder with the slides of a table that is being made
+
 
 def read(path: Path, *, score: str = "score", slides: Mapping[str, Slide] | None = None) -> Cohort:
     """Read a score table, a score file of another tool, or a folder of either.
@@ -73,8 +76,9 @@ def is_table(path: Path) -> bool:
 def write(cohort: Cohort, path: Path) -> str:
     """Write a score table that `read` gives back equal, atomically.
 
-    The scores stand in a column of the cohort's name for them. Corners are those of the lattice,
-    so a fractional pitch gives fractional corners; the lattice itself is in the metadata.
+    The scores stand in a column of the cohort's name for them, further scores beside it; `read`
+    gives back the one column that it is asked for. Corners are those of the lattice, so a
+    fractional pitch gives fractional corners; the lattice itself is in the metadata.
 
     Args:
         cohort: with at least one slide.
@@ -88,33 +92,50 @@ def write(cohort: Cohort, path: Path) -> str:
     """
     facts = facts_of.packed(cohort)
     if cells.is_parquet(path):
-        texts = {name: json.dumps(value, allow_nan=False) for name, value in facts.items()}
-        table = _table(cohort).replace_schema_metadata(texts)
         sink = io.BytesIO()
-        pyarrow.parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        pyarrow.parquet.write_table(with_facts(columns_of(cohort), facts), sink, **PARQUET)
         return files.write(path, sink.getvalue())
     if not cells.is_csv(path):
         raise InputError(f"{path}: a score table is .parquet, .csv or .csv.gz.")
     sink = io.BytesIO()
-    pyarrow.csv.write_csv(_table(cohort), sink)
+    pyarrow.csv.write_csv(columns_of(cohort), sink)
     packed = path.name.lower().endswith(".gz")
     data = gzip.compress(sink.getvalue(), mtime=0) if packed else sink.getvalue()
     files.write_json(columns.sidecar(path), facts)
     return files.write(path, data)
 
 
-def _table(cohort: Cohort) -> pa.Table:
-    """The columns; those that say nothing are left out."""
+def with_facts(table: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+    """A table with metadata, each value as JSON."""
+    texts = {name: json.dumps(value, allow_nan=False) for name, value in facts.items()}
+    return table.replace_schema_metadata(texts)
+
+
+def columns_of(
+    cohort: Cohort, *, corner_px0: Mapping[str, Float[np.ndarray, "n 2"]] | None = None
+) -> pa.Table:
+    """The columns of a score table; those that say nothing are left out.
+
+    Args:
+        cohort: with at least one slide.
+        corner_px0: slide → places of its tiles as their source has them, where the lattice is only
+            near to them.
+    """
     lengths = [len(one) for one in cohort.slides]
     names = np.repeat(np.arange(len(lengths)), lengths)
     slides = pa.DictionaryArray.from_arrays(names, [one.slide for one in cohort.slides])
     found = {"slide": slides.cast(pa.string())}
-    corners = np.concatenate([one.corner_px0 for one in cohort.slides])
+    own = corner_px0 or {}
+    corners = np.concatenate([own.get(one.slide, one.corner_px0) for one in cohort.slides])
     sizes = np.repeat([one.size_px0 for one in cohort.slides], lengths, axis=0)
     for name, values in zip(PLACES[1:], (*corners.T, *sizes.T), strict=True):
         whole = np.all(values == np.round(values))
         found[name] = pa.array(values.astype(np.int64) if whole else values)
     found[cohort.score] = pa.array(np.concatenate([one.score for one in cohort.slides]))
+    for name in dict.fromkeys(name for one in cohort.slides for name in one.others):
+        none = [one.others.get(name, np.full(len(one), np.nan)) for one in cohort.slides]
+        values = np.concatenate(none)
+        found[name] = pa.array(values, mask=np.isnan(values))
     for name in TRUTH:
         values = np.concatenate([_said(one, name) for one in cohort.slides])
         if not np.all(np.isnan(values)):
@@ -177,8 +198,13 @@ def _one(path: Path, score: str) -> Found:
 def _candidates(folder: Path) -> list[Path]:
     """Files of a folder, and of those that other tools put into it, that may hold scores."""
     found = [one for depth in ("*", "*/*", "*/*/*") for one in folder.glob(depth)]
-    kept = [one for one in found if one.is_file() and _may(one)]
+    kept = [one for one in found if one.is_file() and _may(one) and not _is_part(one, folder)]
     return sorted(kept)
+
+
+def _is_part(path: Path, folder: Path) -> bool:
+    """Whether a file belongs to a table that `wsrpn score` makes in this folder."""
+    return any(name.endswith(PARTS) for name in path.relative_to(folder).parts[:-1])
 
 
 def _may(path: Path) -> bool:

@@ -5,6 +5,7 @@ by (seed, epoch, index), the random numbers of dropout by (seed, step, rank), th
 the loss weights by the step. So a run that goes on from a checkpoint is the unbroken run.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -142,6 +143,7 @@ def learn(
             rate = rate_at(config.train, state.step, total)
             set_rate(state.optimizer, rate)
             batch = batch.to(world.device, channels_last=last)
+            batch = dataclasses.replace(batch, epoch=state.step / steps_per_epoch)
             loss, terms = take(batch, weights)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -2,7 +2,8 @@
 
 A run folder holds `config.yaml` (all defaults filled in), `run.json` (classes, data, environment),
 `splits.csv`, `metrics.csv` and TensorBoard events, and `checkpoints/` with `last` (to go on from)
-and `best` (weights to use).
+and `best` (weights to use). A model with reconstructions leaves `reconstructions.png` of them, too.
+What differs between radiographs and tiles of slides is a `Task`.
 """
 
 import dataclasses
@@ -18,18 +19,17 @@ import torch
 from wsrpn import checkpoint, compute, files
 from wsrpn import models as model_parts
 from wsrpn.config import RunConfig
-from wsrpn.data import base, splits
 from wsrpn.errors import Diverged, InputError
 from wsrpn.losses import losses, weightings
 from wsrpn.models.base import backbones_of, check_gives, describe
 from wsrpn.models.memory import Memory
-from wsrpn.train import folder, phases, signals, texts
+from wsrpn.train import folder, signals
 from wsrpn.train.distributed import World, world
-from wsrpn.train.feed import feed
 from wsrpn.train.loop import Progress, State, learn
 from wsrpn.train.optimiser import Average, adamw
-from wsrpn.train.validate import better, fit, notes, refuse_unfitted, validate
-from wsrpn.types import SPLITS, Dataset
+from wsrpn.train.radiographs import Radiographs
+from wsrpn.train.task import TILES, Task, input_of
+from wsrpn.train.validate import better, refuse_unfitted
 
 Listener = Callable[[Progress, Mapping[str, float] | None], None]
 
@@ -60,10 +60,9 @@ def train(
         signals.Interrupted: a signal asked for the end; a checkpoint is written.
     """
     config = complete(config)
-    dataset = base.load(config.data)
-    splits.refuse_leaks(dataset)
+    task = task_of(config)
     with world(device) as here, folder.claimed(out, here), signals.caught() as caught:
-        run = Run(config, dataset, out, here)
+        run = Run(config, task, out, here)
         run.resume() if resume else run.begin()
         run.learn(listen, caught)
     return out
@@ -91,25 +90,20 @@ def complete(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, model=model, losses=options)
 
 
-def usable(dataset: Dataset, config: RunConfig) -> tuple[Dataset, list[str]]:
-    """The training images that have a known label or, where a loss reads text, a caption.
+def task_of(config: RunConfig) -> Task:
+    """The data of a training, by what its model learns from.
 
-    Returns:
-        The images, and a sentence if some were left out.
+    Args:
+        config: complete.
 
     Raises:
-        InputError: none has a known label.
+        InputError: the data cannot be read, or are not for this model.
     """
-    train = dataset.split("train")
-    known = {r.id for r in train.records if any(label == label for label in r.labels)}
-    if not known:
-        notes = "".join(f" {note}" for note in dataset.notes)
-        raise InputError(f"{dataset.name}: no image of split train has a known label.{notes}")
-    known |= texts.captioned(config, train.where(lambda r: r.id not in known))
-    chosen = train.where(lambda r: r.id in known)
-    left = len(train) - len(chosen)
-    told = f"{left} training images without a known label, or a caption to learn from, left out."
-    return chosen, [told] if left else []
+    if input_of(config) == TILES:
+        from wsrpn.train.tile_task import TileTask
+
+        return TileTask(config)
+    return Radiographs(config)
 
 
 def patience_is_over(
@@ -130,21 +124,13 @@ def patience_is_over(
 class Run:
     """One training under way: its parts, its folder, and what validation has seen."""
 
-    def __init__(self, config: RunConfig, dataset: Dataset, out: Path, here: World) -> None:
-        self.config, self.dataset, self.out, self.world = config, dataset, out, here
+    def __init__(self, config: RunConfig, task: Task, out: Path, here: World) -> None:
+        self.config, self.task, self.out, self.world = config, task, out, here
         self.checkpoints = out / "checkpoints"
-        cache = out / "cache"
-        train, self.left_out = usable(dataset, config)
-        self._refuse_unmonitored()
-        val = dataset.split("val")
-        self.texts = texts.prepare(config, train, val, device=str(here.device))
-        self.feed = feed(train, config, here, training=True, cache=cache, texts=self.texts)
-        self.val_feed = feed(val, config, here, training=False, cache=cache, texts=self.texts)
-        space = self.texts.space(dataset.classes) if self.texts else None
+        task.open(here, out / "cache")
         torch.manual_seed(config.train.seed)
-        model = model_parts.build(config.model, classes=len(dataset.classes), text=space)
-        model = model.to(here.device)
-        refuse_unfitted(model, self.val_feed, config)
+        model = task.build().to(here.device)
+        refuse_unfitted(model, task.name, len(task.val_feed), config)
         if config.train.freeze_backbone:
             parts = backbones_of(model)
             if not parts:
@@ -153,9 +139,9 @@ class Run:
                 )
             for part in parts:
                 part.requires_grad_(False)
-                # Flips make two of an image.
-                images = 2 * len(self.feed.dataset) + len(self.val_feed.dataset)
-                part.memory = Memory(images) if config.data.augment.repeats else None
+                images = task.variants * len(task.feed) + len(task.val_feed)
+                repeats = config.data.augment.repeats and task.variants
+                part.memory = Memory(images) if repeats else None
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -172,17 +158,6 @@ class Run:
         self.best: float | None = None
         self.best_epoch = 0
 
-    def _refuse_unmonitored(self) -> None:
-        labels = self.dataset.split("val").labels()
-        both = ((labels == 1).any(0) & (labels == 0).any(0)).any()
-        if self.config.train.monitor not in ("loss", "last") and not both:
-            raise InputError(
-                f"{self.dataset.name}: train.monitor={self.config.train.monitor} needs a class "
-                "with positive and negative images in split val; change data.val_share, or "
-                "set train.monitor=last."
-                + "".join(f" {note}" for note in self.dataset.training_notes)
-            )
-
     def begin(self) -> None:
         """A new run folder.
 
@@ -196,31 +171,13 @@ class Run:
             )
         self.world.barrier()
         if self.world.main:
-            splits.write(self.dataset, self.out / "splits.csv")
+            self.task.write_splits(self.out / "splits.csv")
             folder.begin(self.out, self.config, self.facts())
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` says."""
         return {
-            "classes": list(self.dataset.classes),
-            "data": {
-                "name": self.dataset.name,
-                "digest": self.dataset.digest(),
-                "labels": self.dataset.label_digest(),
-                "splits": {name: self.dataset.split(name).digest() for name in SPLITS},
-                "train": len(self.feed.dataset),
-                "val": len(self.val_feed.dataset),
-                "notes": [
-                    *self.dataset.notes,
-                    *self.dataset.training_notes,
-                    *phases.unreached(self.config.phases, self.config.train.epochs),
-                    *self.left_out,
-                    *texts.notes(self.config, self.texts),
-                    *notes(self.config, self.val_feed.dataset),
-                ],
-                "unreadable": self.feed.failed | self.val_feed.failed,
-            },
-            "text": dict(self.texts.facts) if self.texts else None,
+            **self.task.facts(),
             "parameters": describe(self.state.model),
             "environment": folder.environment(self.world),
         }
@@ -267,11 +224,7 @@ class Run:
                     f"{self.out}: the {what} is not the one this run began with "
                     f"({facts['data']['name']}); resume with the same --data."
                 )
-        if not texts.same(facts.get("text"), now["text"]):
-            raise InputError(
-                f"{self.out}: the text encoder or the captions are not those this run began with; "
-                "resume with the same weights in text.encoder and the same texts in the data."
-            )
+        self.task.refuse_other(self.out, facts, now)
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         self.state.model.load_state_dict(checkpoint.below("model", saved.tensors))
@@ -297,8 +250,8 @@ class Run:
             for now in learn(
                 self.config,
                 self.state,
-                self.feed,
-                steps_per_epoch=self.feed.steps,
+                self.task.feed,
+                steps_per_epoch=self.task.feed.steps,
                 world=self.world,
             ):
                 self._count(now)
@@ -333,11 +286,12 @@ class Run:
                 row[f"train/{key}"] = value / self.sums[f"{key}/steps"]
         row |= {f"weight/{name}": weight for name, weight in now.weights.items()}
         row |= self.state.weighting.figures()
+        row |= self.task.scheduled(now.epoch)
         train = self.config.train
         last = now.step == now.total
         if now.epoch % train.validate_every == 0 or last:
-            row |= fit(self.state, self.val_feed, self.config, self.world)
-            found = validate(self.state, self.val_feed, self.config, self.world)
+            fitted, found = self.task.judge(self.state, self.world)
+            row |= fitted
             row |= {key: value for key, value in found.items() if math.isfinite(value)}
             self._keep_if_best(now, found)
         self.rows.append(row)
@@ -372,6 +326,7 @@ class Run:
             checkpoint.save(
                 self.checkpoints, "best", checkpoint.Checkpoint(now.step, tensors, state)
             )
+            self.task.show(self.state, self.out, now.epoch)
 
     def save(self) -> None:
         """Everything that a resumed run needs to be the unbroken one."""

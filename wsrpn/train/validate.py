@@ -5,11 +5,13 @@ figures of boxes where `train.watch_boxes` asks for them: to be looked at, never
 come from one pass of the model, through the same detections and metrics as `wsrpn eval`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import nn
 
 from wsrpn import compute
@@ -50,16 +52,21 @@ def validate(state: State, feed: Feed, config: RunConfig, here: World) -> dict[s
     if not len(feed):
         return {}
     boxes = config.inference if watches_boxes(config, feed.dataset) else None
-    found = answers(
-        state, feed, config, here, lambda batch: detections(batch, state.model(batch), boxes)
-    )
-    return ranked(found, feed.dataset) | watched(found, feed.dataset, boxes=boxes is not None)
+    ids = [record.id for record in feed.dataset.records]
 
+    def ask(batch: Batch) -> list[Detections]:
+        return detections(batch, state.model(batch), boxes)
 
-def ranked(found: Sequence[Detections], dataset: Dataset) -> dict[str, float]:
-    """The figures that may choose an epoch, from image-level answers and labels."""
+    found = answers(state, feed, config, here, ask, ids=ids)
     logits = np.stack([one.image_logits for one in found])
-    labels = dataset.labels().astype(np.float32)
+    return ranked(logits, feed.dataset.labels()) | watched(
+        found, feed.dataset, boxes=boxes is not None
+    )
+
+
+def ranked(logits: Float[np.ndarray, "n k"], labels: Float[np.ndarray, "n k"]) -> dict[str, float]:
+    """The figures that may choose an epoch, from image-level answers and labels."""
+    labels = labels.astype(np.float32)
     loss = image_bce_loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean()
     figures = {"val/loss": float(loss)}
     per_class = []
@@ -107,15 +114,21 @@ def notes(config: RunConfig, val: Dataset) -> list[str]:
     return ["train.watch_boxes has no effect: no validation image has a box."]
 
 
-def refuse_unfitted(model: nn.Module, feed: Feed, config: RunConfig) -> None:
+def refuse_unfitted(model: nn.Module, name: str, images: int, config: RunConfig) -> None:
     """Stop where a model is to be fitted on validation images and there are none.
+
+    Args:
+        model: the network.
+        name: of the data.
+        images: that there are.
+        config: of the run.
 
     Raises:
         InputError: names the model and the key to change.
     """
-    if isinstance(model, FitsOnValidation) and not len(feed):
+    if isinstance(model, FitsOnValidation) and not images:
         raise InputError(
-            f"{feed.dataset.name}: model {config.model['name']} is fitted on validation images "
+            f"{name}: model {config.model['name']} is fitted on validation images "
             "when it is trained, and there are none; set data.val_share above 0."
         )
 
@@ -124,30 +137,60 @@ def fit(state: State, feed: Feed, config: RunConfig, here: World) -> dict[str, f
     """Let a model fit the numbers that it takes from the validation split; most have none.
 
     Returns:
-        `fitted/NAME` for each of them; the model and the average of its weights have them from now
-        on, so they are in every checkpoint.
+        `fitted/NAME` for each of them.
     """
     model = state.model
     if not isinstance(model, FitsOnValidation):
         return {}
-    asked = model.answers
-    told = answers(
-        state, feed, config, here, lambda batch: list(asked(batch).float().cpu().numpy())
-    )
-    fitted = model.fit(np.stack(told), feed.dataset.labels().astype(np.float32))
-    model.load_state_dict(fitted, strict=False)
+    asked, ids = model.answers, [record.id for record in feed.dataset.records]
+
+    def ask(batch: Batch) -> list[np.ndarray]:
+        return list(asked(batch).float().cpu().numpy())
+
+    told = answers(state, feed, config, here, ask, ids=ids)
+    return fitted(state, config, np.stack(told), feed.dataset.labels())
+
+
+def fitted(
+    state: State, config: RunConfig, told: np.ndarray, labels: Float[np.ndarray, "n k"]
+) -> dict[str, float]:
+    """Let a model fit its numbers; it and the average of its weights have them from now on.
+
+    So they are in every checkpoint.
+
+    Args:
+        state: with a model that `FitsOnValidation`.
+        config: of the run.
+        told: answers of the model, images first.
+        labels: 1, 0 or nan.
+
+    Returns:
+        `fitted/NAME` for each of them, `fitted/NAME/INDEX` for those of several numbers.
+    """
+    model = cast(FitsOnValidation, state.model)
+    new = model.fit(told, labels.astype(np.float32))
+    state.model.load_state_dict(new, strict=False)
     if config.train.ema:
-        state.average.values |= {name: value.clone() for name, value in fitted.items()}
-    return {f"fitted/{name}": value.item() for name, value in fitted.items()}
+        state.average.values |= {name: value.clone() for name, value in new.items()}
+    single = {f"fitted/{name}": v.item() for name, v in new.items() if v.numel() == 1}
+    several = {
+        f"fitted/{name}/{index}": number
+        for name, v in new.items()
+        if v.numel() > 1
+        for index, number in enumerate(v.flatten().tolist())
+    }
+    return single | several
 
 
 @torch.no_grad()
 def answers(
     state: State,
-    feed: Feed,
+    feed: Callable[[], Iterable[Batch]],
     config: RunConfig,
     here: World,
     ask: Callable[[Batch], Sequence[Answer]],
+    *,
+    ids: Sequence[str],
 ) -> list[Answer]:
     """What the weights that would be used say of each validation image, on every process.
 
@@ -157,27 +200,35 @@ def answers(
         config: of the run.
         here: this process.
         ask: a batch on the device → one answer per image, which can be sent to other processes.
+        ids: of the images, in the order of the answers.
     """
-    model, weights = state.model, None
-    if config.train.ema:
-        weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        model.load_state_dict(state.average.values)
     dtype = compute.precision(config.train.precision, here.device)
     last = compute.wants_channels_last(config.train.channels_last, here.device, dtype)
-    model.eval()
-    here.share_buffers(model)
     found: dict[str, Answer] = {}
-    try:
+    with averaged(state, config):
+        here.share_buffers(state.model)
         for batch in feed():
             with compute.autocast(dtype, here.device):
                 told = ask(batch.to(here.device, channels_last=last))
             found |= dict(zip(batch.ids, told, strict=True))
+    for part in here.gather(found):
+        found |= part
+    return [found[name] for name in ids]
+
+
+@contextmanager
+def averaged(state: State, config: RunConfig) -> Iterator[None]:
+    """The weights that would be used, in the model and in evaluation mode, while this lasts."""
+    model, weights = state.model, None
+    if config.train.ema:
+        weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        model.load_state_dict(state.average.values)
+    model.eval()
+    try:
+        yield
     finally:
         if weights is not None:
             model.load_state_dict(weights)
-    for part in here.gather(found):
-        found |= part
-    return [found[record.id] for record in feed.dataset.records]
 
 
 def better(value: float, best: float | None, monitor: str) -> bool:

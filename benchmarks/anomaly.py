@@ -1,0 +1,412 @@
+"""The slide anomaly model on breast histology: VAEs, heads on their encoders, plain classifiers.
+
+    python benchmarks/anomaly.py DATA_FOLDER WORK_FOLDER [--seeds 3] [--only vae-b1 …]
+
+DATA_FOLDER holds `idc/tiles.csv` (tiles of 171 patients with positions, split by patient). Every
+run is `wsrpn train` and `wsrpn score` on the command line; finished ones are skipped, so an
+interrupted study goes on. Then steps and threshold are fitted on the scores of the split `val` and
+judged on `test`. The tables and the curves of KL go to `docs/results/anomaly.md`; intervals are
+over test patients, who are drawn together for all seeds and arms, so differences are paired.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from study import cell, write
+
+from wsrpn.cohort.calibrate import calibrate
+from wsrpn.cohort.evaluate import evaluate
+from wsrpn.metrics.image import ranking
+from wsrpn.metrics.intervals import draws, figure
+from wsrpn.slides import table
+from wsrpn.slides.normalise import numbers
+from wsrpn.tiles import Cohort, Tiles
+from wsrpn.train.folder import read_metrics
+from wsrpn.types import Figure
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "anomaly.md"
+CURVES = RESULTS.with_name("anomaly-kl.svg")
+REPLICATES = 2000
+# Tiles of 50 pixels, read at their own size: nothing is gained by enlarging them.
+SIZE = ("data.size=48", "model.depth=4")
+FIGURES = {
+    "auroc": "AUROC, mean over patients",
+    "ap": "AP, mean over patients",
+    "auroc_pooled": "AUROC, pooled",
+    "ap_pooled": "AP, pooled",
+    "auroc_pooled_z": "AUROC, pooled after z",
+    "iou": "IoU, mean over patients",
+    "iou_pooled": "IoU, pooled",
+    "iou_oracle": "IoU, oracle",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row: a preset, what is changed in it, and the columns of its scores that are judged.
+
+    Attributes:
+        name: of the row and of its run folders.
+        preset: of the package.
+        changes: `--set` of it; {seed} and {work} are filled in.
+        scores: columns, the first is the model's own choice.
+        seeds: trainings; 0 for as many as the study has.
+        scoring: columns of the same weights scored in another way: name → `--set` of the model.
+    """
+
+    name: str
+    preset: str
+    changes: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ("score",)
+    seeds: int = 0
+
+
+VAE = ("score_recon", "score_kl", "score_both")
+ARMS = (
+    Arm("vae-b1", "vae-b1", SIZE, VAE),
+    Arm("vae-b2", "vae-b2", SIZE, VAE),
+    Arm("head-b1", "vae-head", (*SIZE, "model.weights={work}/vae-b1-{seed}")),
+    Arm("head-b2", "vae-head", (*SIZE, "model.weights={work}/vae-b2-{seed}")),
+    Arm("classifier", "tile-classifier", ("data.size=48", "model.backbone=resnet18")),
+    Arm(
+        "classifier-imagenet",
+        "tile-classifier",
+        (
+            "data.size=96",
+            "model.backbone=efficientnet_lite0",
+            "model.weights=imagenet",
+            "train.lr=3.0e-4",
+        ),
+    ),
+)
+# What else may matter, each against vae-b1 with the first seed alone.
+VARIANTS = (
+    Arm("b1 without skips", "vae-b1", (*SIZE, "model.skips=false"), VAE, 1),
+    Arm("b1 with plain KL", "vae-b1", (*SIZE, "losses.latent.capacity=0"), VAE, 1),
+    Arm("b1 per pixel", "vae-b1", (*SIZE, "losses.reconstruction.per=pixel"), VAE, 1),
+    Arm("b1 with L1", "vae-b1", (*SIZE, "losses.reconstruction.kind=l1"), VAE, 1),
+    Arm("b1 with SSIM", "vae-b1", (*SIZE, "losses.reconstruction.kind=ssim"), VAE, 1),
+    Arm("b1 with Macenko", "vae-b1", (*SIZE, "tiles.stain=macenko"), VAE, 1),
+    Arm("b1 with Reinhard", "vae-b1", (*SIZE, "tiles.stain=reinhard"), VAE, 1),
+)
+CLAIMS = (("vae-b1", 0.78, 0.78), ("vae-b2", 0.82, 0.85))  # the source's AUROC, found and hoped for
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("data", type=Path)
+    asked.add_argument("work", type=Path)
+    asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--only", nargs="*", default=[])
+    asked.add_argument("--only-tables", action="store_true")
+    asked.add_argument("--results", type=Path, default=RESULTS)
+    given = asked.parse_args()
+    every = (*ARMS, *VARIANTS)
+    wanted = [arm for arm in every if not given.only or arm.name in given.only]
+    if not given.only_tables:
+        for seed in range(given.seeds):
+            for arm in wanted:
+                if not arm.seeds or seed < arm.seeds:
+                    run(arm, given.data, given.work, seed)
+    write(given.results, "anomaly.py", "Slide anomaly model", lines(given.work, given.seeds))
+
+
+def folder(work: Path, arm: Arm, seed: int) -> Path:
+    """Where a run lies."""
+    return work / f"{arm.name.replace(' ', '-')}-{seed}"
+
+
+def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
+    """Train and score; nothing if both are done."""
+    out = folder(work, arm, seed)
+    if (out / "done").exists():
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    log = out.with_suffix(".log.txt")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    tiles = str(data / "idc" / "tiles.csv")
+    filled = [change.format(seed=seed, work=work) for change in arm.changes]
+    changes = [word for change in filled for word in ("--set", change)]
+    words = ["train", arm.preset, "--data", tiles, "--out", str(out), "--seed", str(seed)]
+    wsrpn(*words, *changes, log=log)
+    wsrpn("score", str(out), "--data", tiles, "--out", str(out / "scores.parquet"), log=log)
+    (out / "done").touch()
+    print(out.name, "done", flush=True)
+
+
+def wsrpn(*words: str, log: Path) -> None:
+    """One command on all cores; its output goes to the log."""
+    with log.open("a") as told:
+        print("$ wsrpn", *words, file=told, flush=True)
+        command = [sys.executable, "-m", "wsrpn_cli.app", *words]
+        subprocess.run(command, check=True, stdout=told, stderr=subprocess.STDOUT)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One score of one arm on the test patients.
+
+    Attributes:
+        whole: figure → value, mean over seeds.
+        drawn: figure → the same on every replicate.
+        by_seed: figure → value of each seed.
+        per_patient: patient → AUROC, mean over seeds.
+    """
+
+    whole: Mapping[str, float]
+    drawn: Mapping[str, np.ndarray]
+    by_seed: Mapping[str, Sequence[float]]
+    per_patient: Mapping[str, float]
+
+
+def judge(work: Path, arm: Arm, seeds: int, score: str) -> Judged | None:
+    """The figures of one score; None before a seed is done."""
+    folders = [folder(work, arm, seed) for seed in range(arm.seeds or seeds)]
+    found = [once(one, score) for one in folders if (one / "done").exists()]
+    if not found:
+        return None
+    names = found[0][0]
+    return Judged(
+        {name: float(np.mean([f[0][name] for f in found])) for name in names},
+        {name: np.mean([f[1][name] for f in found], axis=0) for name in names},
+        {name: [f[0][name] for f in found] for name in names},
+        {who: float(np.mean([f[2][who] for f in found])) for who in found[0][2]},
+    )
+
+
+def once(
+    run_folder: Path, score: str
+) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, float]]:
+    """Figures of one run: whole, on every replicate, and the AUROC of every patient."""
+    cohort = table.read(run_folder / "scores.parquet", score=score)
+    test = of_split(cohort, "test")
+    whole, drawn, patients = ranked(test)
+    # Tiles are a few in a hundred of their slide, so neighbours are missing: normalise and cut.
+    fitted = calibrate(
+        of_split(cohort, "val"), smooth=[0.0], min_area=[0.0], max_hole=[0.0], unit="tile",
+        bootstrap=0,
+    )  # fmt: skip
+    report = evaluate(test, calibration=fitted, bootstrap=0)
+    for name, key in (("iou", "iou_macro"), ("iou_pooled", "iou"), ("iou_oracle", "iou_oracle")):
+        whole[name] = report.metrics[key].value or 0.0
+    rows = weights(test.slides)
+    for name, key in (("iou", "iou"), ("iou_oracle", "iou_oracle")):
+        values = [per_slide(report.per_slide, tiles.slide, key) for tiles in test.slides]
+        drawn[name] = mean_of(np.array(values), rows)
+    drawn["iou_pooled"] = np.full(len(rows), np.nan)
+    return whole, drawn, patients
+
+
+def per_slide(found: Mapping[str, Mapping[str, Figure]], slide: str, name: str) -> float:
+    value = found.get(slide, {}).get(name, Figure(None)).value
+    return np.nan if value is None else value
+
+
+def of_split(cohort: Cohort, split: str) -> Cohort:
+    return cohort.only({tiles.slide for tiles in cohort.slides if tiles.split == split})
+
+
+def ranked(test: Cohort) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, float]]:
+    """What needs no threshold."""
+    own = {}
+    for tiles in test.slides:
+        auroc, ap = ranking(tiles.label, tiles.score, np.ones((1, len(tiles))))
+        own[tiles.slide] = (float(auroc[0]), float(ap[0]) if (tiles.label == 1).any() else np.nan)
+    rows = weights(test.slides)
+    label = np.concatenate([tiles.label for tiles in test.slides])
+    raw = np.concatenate([tiles.score for tiles in test.slides])
+    level = np.concatenate([z(tiles) for tiles in test.slides])
+    each = np.repeat(rows, [len(tiles) for tiles in test.slides], axis=1)
+    one = np.ones((1, len(label)))
+    whole, drawn = {}, {}
+    for place, name in enumerate(("auroc", "ap")):
+        values = np.array([own[tiles.slide][place] for tiles in test.slides])
+        whole[name] = float(np.nanmean(values))
+        drawn[name] = mean_of(values, rows)
+        whole[f"{name}_pooled"] = float(ranking(label, raw, one)[place][0])
+        drawn[f"{name}_pooled"] = ranking(label, raw, each)[place]
+    whole["auroc_pooled_z"] = float(ranking(label, level, one)[0][0])
+    drawn["auroc_pooled_z"] = ranking(label, level, each)[0]
+    return whole, drawn, {slide: auroc for slide, (auroc, _) in own.items()}
+
+
+def z(tiles: Tiles) -> np.ndarray:
+    centre, scale = numbers(tiles, "z")
+    return (tiles.score - centre) / scale
+
+
+def weights(slides: Sequence[Tiles]) -> np.ndarray:
+    names = [tiles.patient for tiles in slides]
+    return np.concatenate(list(draws(names, replicates=REPLICATES, seed=0)))
+
+
+def mean_of(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Weighted means over the slides where a figure is defined."""
+    known = ~np.isnan(values)
+    return (rows[:, known] @ values[known]) / np.maximum(rows[:, known].sum(axis=1), 1e-12)
+
+
+def lines(work: Path, seeds: int) -> list[str]:
+    """Everything that is done so far."""
+    found = {
+        (arm.name, score): judged
+        for arm in (*ARMS, *VARIANTS)
+        for score in arm.scores
+        if (judged := judge(work, arm, seeds, score)) is not None
+    }
+    return [*main_table(found), *differences(found), *claims(found), *latent(work, seeds)]
+
+
+Found = Mapping[tuple[str, str], Judged]
+
+
+def main_table(found: Found) -> list[str]:
+    head = ["| arm | score | " + " | ".join(FIGURES.values()) + " |"]
+    head += ["|-|-|" + "-|" * len(FIGURES)]
+    rows = [
+        f"| {arm} | `{score}` | "
+        + " | ".join(cell(figure(one.whole[name], one.drawn[name])) for name in FIGURES)
+        + " |"
+        for (arm, score), one in found.items()
+    ]
+    by_seed = [
+        f"- {arm} `{score}`: "
+        + "; ".join(
+            f"{FIGURES[name]} {', '.join(f'{v:.3f}' for v in one.by_seed[name])}"
+            for name in ("auroc", "auroc_pooled", "iou")
+        )
+        for (arm, score), one in found.items()
+        if len(one.by_seed["auroc"]) > 1
+    ]
+    return ["## Test patients", "", *head, *rows, "", "Seed by seed:", "", *by_seed, ""]
+
+
+def differences(found: Found) -> list[str]:
+    """Paired differences that the source's expectations are about."""
+    pairs = [
+        (("vae-b2", "score_recon"), ("vae-b1", "score_recon")),
+        (("vae-b1", "score_both"), ("vae-b1", "score_recon")),
+        (("vae-b2", "score_both"), ("vae-b2", "score_recon")),
+        (("head-b1", "score"), ("vae-b1", "score_recon")),
+        (("head-b2", "score"), ("head-b1", "score")),
+        (("classifier", "score"), ("head-b1", "score")),
+        (("classifier-imagenet", "score"), ("classifier", "score")),
+    ]
+    names = ("auroc", "auroc_pooled", "ap_pooled", "iou")
+    told = ["| difference | " + " | ".join(FIGURES[name] for name in names) + " |"]
+    told += ["|-|" + "-|" * len(names)]
+    for above, below in pairs:
+        if above in found and below in found:
+            a, b = found[above], found[below]
+            cells = [
+                cell(figure(a.whole[n] - b.whole[n], a.drawn[n] - b.drawn[n]), sign=True)
+                for n in names
+            ]
+            label = f"{above[0]} `{above[1]}` − {below[0]} `{below[1]}`"
+            told.append(f"| {label} | {' | '.join(cells)} |")
+    return ["## Differences, paired", "", *told, ""]
+
+
+def claims(found: Found) -> list[str]:
+    told = ["## The source's expectations", ""]
+    for arm, low, high in CLAIMS:
+        one = found.get((arm, "score_recon"))
+        if one is not None:
+            span = f"{low:.2f}" if low == high else f"{low:.2f} … {high:.2f}"
+            got = figure(one.whole["auroc_pooled"], one.drawn["auroc_pooled"])
+            judged = verdict(got, low, high)
+            told.append(f"- {arm}: AUROC {span} expected, pooled {cell(got)} found: {judged}.")
+    for arm in ("head-b1", "head-b2"):
+        one = found.get((arm, "score"))
+        if one is not None:
+            got = figure(one.whole["iou"], one.drawn["iou"])
+            told.append(
+                f"- {arm}: IoU 0.50 … 0.60 expected, {cell(got)} found: {verdict(got, 0.5, 0.6)}."
+            )
+    return [*told, ""]
+
+
+def verdict(got: Figure, low: float, high: float) -> str:
+    if got.low is None or got.high is None:
+        return "undefined"
+    if got.high < low:
+        return "**below**"
+    if got.low > high:
+        return "**above**"
+    return "**within what the data can tell**"
+
+
+def latent(work: Path, seeds: int) -> list[str]:
+    """KL, active units and how far the decoder uses the latent, epoch by epoch."""
+    runs = list(vaes(work, seeds))
+    if not runs:
+        return []
+    told = ["## Is the latent collapsed?", "", f"![KL by epoch]({CURVES.name})", ""]
+    told += ["| run | epochs | KL at the end (nats) | capacity | active units of 64 | rise of the "
+             "reconstruction error when latents are swapped |", "|-|-|-|-|-|-|"]  # fmt: skip
+    for name, rows in runs:
+        last = [row for row in rows if "val/kl" in row][-1]
+        told.append(
+            f"| {name} | {last['epoch']:.0f} | {last['val/kl']:.1f} | "
+            f"{last.get('train/capacity', 0):.1f} | {last['val/active_units']:.0f} | "
+            f"{last['val/latent_use']:+.1%} |"
+        )
+    told += ["", "KL in nats at epochs 1, 2, 3, 5, 7, 10, 15, 20, 30:", ""]
+    for name, rows in runs:
+        at = {int(row["epoch"]): row["val/kl"] for row in rows if "val/kl" in row}
+        shown = [f"{at[e]:.1f}" for e in (1, 2, 3, 5, 7, 10, 15, 20, 30) if e in at]
+        told.append(f"- {name}: {', '.join(shown)}")
+    draw(runs)
+    return [*told, ""]
+
+
+Rows = Sequence[Mapping[str, float]]
+
+
+def vaes(work: Path, seeds: int) -> Iterator[tuple[str, Rows]]:
+    for arm in (*ARMS, *VARIANTS):
+        if len(arm.scores) > 1:
+            for seed in range(arm.seeds or seeds):
+                out = folder(work, arm, seed)
+                if (out / "done").exists():
+                    yield f"{arm.name}, seed {seed}", read_metrics(out)
+
+
+def draw(runs: Sequence[tuple[str, Rows]]) -> None:
+    """KL over epochs with the capacity that was asked for."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(7.2, 4.0), layout="constrained")
+    FigureCanvasSVG(canvas)
+    axes = canvas.add_subplot()
+    arms = {name.split(", seed")[0]: None for name, _ in runs}
+    colours = {arm: f"C{place}" for place, arm in enumerate(arms)}
+    for name, rows in runs:
+        arm = name.split(", seed")[0]
+        seen = [row for row in rows if "val/kl" in row]
+        first = name.endswith("seed 0")
+        epochs = [row["epoch"] for row in seen]
+        axes.plot(
+            epochs,
+            [row["val/kl"] for row in seen],
+            color=colours[arm],
+            label=arm if first else None,
+        )
+        if first and arm in ("vae-b1", "vae-b2"):
+            asked = [row.get("train/capacity", 0.0) for row in seen]
+            axes.plot(epochs, asked, color=colours[arm], linestyle=":", linewidth=1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("KL on normal validation tiles (nats); dotted: capacity")
+    axes.legend(fontsize=8)
+    canvas.savefig(CURVES)
+
+
+if __name__ == "__main__":
+    main()

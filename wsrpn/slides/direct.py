@@ -1,0 +1,121 @@
+"""Pixels of tiled TIFF, as most slides are, decoded without a detour.
+
+OpenSlide composes a region from its tiles by drawing them, which takes twice as long as decoding
+them; and where the size of a level is rounded, it draws them a fraction of a pixel beside their
+place. Where a level is a page of plain tiles in RGB, these are decoded here and copied; every other
+level stays with OpenSlide. Both decode JPEG by libjpeg-turbo, and pixels are the same.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from jaxtyping import UInt8
+
+Size = tuple[int, int]
+
+VENDORS = {"generic-tiff", "aperio"}  # whose levels are pages of the file, one each
+_KEPT = 32_000_000  # bytes of decoded tiles, as many as OpenSlide keeps
+_LARGEST = 1024  # pixels of a tile's side; larger ones are cheaper to draw than to decode twice
+_CODECS = {1, 5, 7, 8}  # none, LZW, JPEG, deflate
+
+
+class Tiled:
+    """The levels of a slide that can be decoded tile by tile.
+
+    Args:
+        path: of the file.
+        sizes: width and height of the levels.
+    """
+
+    def __init__(self, path: Path, sizes: Sequence[Size]) -> None:
+        self._file: tifffile.TiffFile | None = None
+        self._pages: dict[int, Any] = {}
+        self._kept: OrderedDict[tuple[int, int], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
+        self._bytes = 0
+        try:
+            import imagecodecs  # noqa: F401  (tifffile decodes JPEG with it)
+
+            self._file = tifffile.TiffFile(path)
+            self._pages = _pages(self._file, sizes)
+        except Exception:  # whatever is unusual about the file, there is another way to read it
+            self.close()
+
+    def has(self, level: int) -> bool:
+        """Whether a level can be read here."""
+        return level in self._pages
+
+    def read(self, level: int, corner: tuple[int, int], size: Size) -> UInt8[np.ndarray, "h w 3"]:
+        """A part that lies within a level.
+
+        Args:
+            level: one that `has` knows.
+            corner: x and y of its first pixel.
+            size: width and height.
+
+        Raises:
+            Exception: of any kind, where the file is damaged.
+        """
+        page, ((x, y), (wide, high)) = self._pages[level], (corner, size)
+        found = np.empty((high, wide, 3), dtype=np.uint8)
+        for row in range(y // page.tilelength, -(-(y + high) // page.tilelength)):
+            top = row * page.tilelength
+            for column in range(x // page.tilewidth, -(-(x + wide) // page.tilewidth)):
+                left = column * page.tilewidth
+                tile = self._tile(level, row * -(-page.imagewidth // page.tilewidth) + column)
+                a, b = max(top, y), min(top + page.tilelength, y + high)
+                c, d = max(left, x), min(left + page.tilewidth, x + wide)
+                found[a - y : b - y, c - x : d - x] = tile[a - top : b - top, c - left : d - left]
+        return found
+
+    def _tile(self, level: int, number: int) -> UInt8[np.ndarray, "h w 3"]:
+        """A decoded tile; those used last are kept."""
+        key = (level, number)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        page = self._pages[level]
+        handle = page.parent.filehandle
+        handle.seek(page.dataoffsets[number])
+        packed = handle.read(page.databytecounts[number])
+        if len(packed) < page.databytecounts[number]:
+            raise EOFError("the file ends too early")
+        decoded = page.decode(packed, number, jpegtables=page.jpegtables)[0][0]
+        self._kept[key] = decoded
+        self._bytes += decoded.nbytes
+        while self._bytes > _KEPT:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return decoded
+
+    def close(self) -> None:
+        """Give the file and what is kept of it free."""
+        self._pages, self._bytes = {}, 0
+        self._kept.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _pages(file: tifffile.TiffFile, sizes: Sequence[Size]) -> dict[int, Any]:
+    """Level → its page, of those that hold nothing but plain tiles in RGB."""
+    found: dict[int, Any] = {}
+    for page in (one.aspage() for one in file.pages):
+        size = (page.imagewidth, page.imagelength)
+        if size in sizes and _fits(page):
+            found.setdefault(list(sizes).index(size), page)
+    return found
+
+
+def _fits(page: Any) -> bool:
+    return bool(
+        page.is_tiled
+        and page.compression in _CODECS
+        and page.shape == (page.imagelength, page.imagewidth, 3)
+        and page.dtype == np.uint8
+        and page.planarconfig == 1
+        and max(page.tilewidth, page.tilelength) <= _LARGEST
+        and min(page.databytecounts, default=0) > 0  # OpenSlide knows what an empty tile means
+    )

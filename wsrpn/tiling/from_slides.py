@@ -1,0 +1,113 @@
+"""Tiles straight from slide files: cut where there is tissue, labelled by the slides' outlines."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from wsrpn.config import RunConfig
+from wsrpn.errors import InputError, counted
+from wsrpn.slides import assemble, labels, reader, rules, sheet
+from wsrpn.tiles import Cohort, Cut, Slide, Tiles, TileSet
+from wsrpn.tiling.cut import cut
+
+
+def read(path: Path, config: RunConfig) -> TileSet:
+    """The tiles of the slides in a table; no pixels but those that show where tissue is.
+
+    Args:
+        path: slides.csv, or its folder.
+        config: `tiles` says how slides are cut and labelled, `data.size` how large a tile is.
+
+    Returns:
+        A slide that cannot be cut or labelled is in `failed`. Tiles of normal slides are 0, those
+        of slides without an annotation unknown.
+
+    Raises:
+        InputError: a fault of the table, or no slide with a file.
+    """
+    rules.parse(config.tiles.rule)
+    slides = sheet.read(path)
+    filed = [slide for slide in slides.values() if slide.file is not None]
+    if not filed:
+        raise InputError(
+            f"{path}: no slide has a file; name it in column 'file', relative to the table."
+        )
+    failed: dict[str, str] = {}
+    cuts = {one.slide.id: one for one in _cuts(filed, config, failed)}
+    cohort = Cohort(str(path), tuple(_unscored(one) for one in cuts.values()), failed=failed)
+    known = {name: one.slide for name, one in cuts.items()}
+    done = labels.attach(cohort, known, rule=config.tiles.rule)
+    notes = [*done.notes]
+    if len(filed) < len(slides):
+        notes.append(f"{counted(len(slides) - len(filed), 'slide')} without a file left out.")
+    return _joined(str(path), done, cuts, tuple(notes))
+
+
+def _cuts(slides: list[Slide], config: RunConfig, failed: dict[str, str]) -> Iterator[Cut]:
+    for slide in slides:
+        if slide.file is None:
+            continue
+        try:
+            with reader.open_slide(slide.file) as opened:
+                made = cut(slide, opened, config.tiles, size=config.data.size)
+        except Exception as error:  # one slide's file must not end the others
+            failed[slide.id] = assemble.reason(error, str(slide.file))
+            continue
+        yield made
+
+
+def _unscored(made: Cut) -> Tiles:
+    """The tiles of a cut as values that can be labelled."""
+    unknown = np.full(len(made), np.nan)
+    return Tiles(
+        slide=made.slide.id,
+        patient=made.slide.patient,
+        lattice=made.lattice,
+        size_px0=made.size_px0,
+        score=np.zeros(len(made)),
+        label=unknown,
+        truth=unknown,
+        tissue=made.tissue,
+        mpp=made.slide.mpp,
+        extent_px0=made.slide.extent_px0,
+        split=made.slide.split,
+        exhaustive=made.slide.exhaustive,
+    )
+
+
+def _joined(name: str, done: Cohort, cuts: dict[str, Cut], notes: tuple[str, ...]) -> TileSet:
+    """The labelled tiles of all slides as columns."""
+    kept = [(tiles, cuts[tiles.slide]) for tiles in done.slides]
+    counts = [len(one) for _, one in kept]
+    slide = np.repeat(np.arange(len(kept)), counts)
+    files = tuple(dict.fromkeys(one.slide.file for _, one in kept if one.slide.file is not None))
+    number = [files.index(one.slide.file) for _, one in kept if one.slide.file is not None]
+    boxes = _stacked([one.boxes_px0 for _, one in kept], (0, 4))
+    size = _stacked([np.tile(one.size_px0, (len(one), 1)) for _, one in kept], (0, 2))
+    unlabelled = [t.slide for t, _ in kept if np.isnan(t.label).all()]
+    if unlabelled:
+        notes = (
+            *notes,
+            f"{counted(len(unlabelled), 'slide')} with neither an annotation nor the label normal: "
+            f"{', '.join(unlabelled[:5])}{', …' if len(unlabelled) > 5 else ''}.",
+        )
+    return TileSet(
+        name=name,
+        slides=tuple(one.slide for _, one in kept),
+        slide=slide,
+        files=files,
+        file=np.repeat(np.array(number, dtype=np.int64), counts),
+        box_px=boxes,
+        corner_px0=boxes[:, :2],
+        size_px0=size,
+        label=_stacked([tiles.label for tiles, _ in kept], (0,)),
+        truth=_stacked([tiles.truth for tiles, _ in kept], (0,)),
+        tissue=_stacked([one.tissue for _, one in kept], (0,)).astype(np.float64),
+        notes=notes,
+        failed=dict(done.failed),
+    )
+
+
+def _stacked(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(empty)

@@ -1,0 +1,169 @@
+"""What differs between trainings: their data, the batches of these, and what validation asks.
+
+The loop, the run folder, checkpoints, resume and several processes are the same for all of them.
+"""
+
+import abc
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
+
+from wsrpn.config import RunConfig
+from wsrpn.errors import InputError
+from wsrpn.models.base import models
+from wsrpn.train.distributed import World
+from wsrpn.train.loop import State
+from wsrpn.types import Batch
+
+TILES, RADIOGRAPHS = "tiles", "radiographs"
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """Batches of one split for one process, epoch after epoch."""
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Id → reason of what cannot be read."""
+
+    def __len__(self) -> int:
+        """Images that can be read."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+
+    def __call__(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on."""
+
+
+class Task(abc.ABC):
+    """The data of one training; made by `wsrpn.train.run.task_of`, then opened in each process.
+
+    Attributes:
+        name: how the user asked for the data.
+        classes: what is asked of every image, in the order of the labels.
+        feed: training batches; from `open` on.
+        val_feed: validation batches; from `open` on.
+        variants: of an image, where the augmentation repeats images at all (`Memory`); 0 where
+            they are too many to come back soon.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    feed: Feed
+    val_feed: Feed
+    variants: int = 2  # flips make two of an image
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    @abc.abstractmethod
+    def open(self, here: World, cache: Path) -> None:
+        """Look at every file once and make the feeds.
+
+        Args:
+            here: this process.
+            cache: folder of the disk cache.
+
+        Raises:
+            InputError: nothing to learn from or to choose by, or an image cannot be read.
+        """
+
+    @abc.abstractmethod
+    def build(self) -> nn.Module:
+        """The model as it begins."""
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says of the data: `classes`, `data`, `text` and what a reader needs."""
+
+    @abc.abstractmethod
+    def write_splits(self, path: Path) -> None:
+        """Write who trains and who validates, as a table."""
+
+    @abc.abstractmethod
+    def judge(self, state: State, here: World) -> tuple[dict[str, float], dict[str, float]]:
+        """Fit what is fitted on the validation split, then give the figures of it.
+
+        Args:
+            state: its weights are those that would be used; what is fitted is put into them.
+            here: this process; every one gets the same figures.
+
+        Returns:
+            Fitted numbers (`fitted/NAME`), and figures (`val/NAME`), some of which may be nan.
+        """
+
+    def refuse_other(  # noqa: B027
+        self, out: Path, old: Mapping[str, Any], now: Mapping[str, Any]
+    ) -> None:
+        """Stop a resume with other data, as far as they are not told by digests.
+
+        Args:
+            out: run folder.
+            old: facts that the run began with.
+            now: facts of today.
+
+        Raises:
+            InputError: names what differs.
+        """
+
+    def scheduled(self, epoch: int) -> dict[str, float]:
+        """Figures of the training that follow from the epoch alone."""
+        return {}
+
+    def show(self, state: State, out: Path, epoch: int) -> None:  # noqa: B027
+        """Draw what the kept weights make of validation images, if there is anything to draw."""
+
+
+def input_of(config: RunConfig) -> str:
+    """What the model of a config is trained on, `radiographs` or `tiles`."""
+    return str(models.facts(config.model["name"]).get("input", RADIOGRAPHS))
+
+
+def refuse_other_input(config: RunConfig) -> None:
+    """Stop where a source is known to hold what the model does not learn from.
+
+    Raises:
+        InputError: names the models that do.
+    """
+    wanted, there = input_of(config), _kind_of(config.data.source)
+    if there in (None, wanted):
+        return
+    able = [name for name in models if models.facts(name).get("input", RADIOGRAPHS) == there]
+    held = {TILES: "tiles of slides", RADIOGRAPHS: "radiographs"}
+    need = {
+        TILES: "tiles.csv, a folder of tile pictures, slides.csv, or phantom:slides",
+        RADIOGRAPHS: "images.csv, a folder of images, or phantom:cxr",
+    }
+    raise InputError(
+        f"{config.data.source}: {held[there]}, and model {config.model['name']} learns from "
+        f"{held[wanted]} ({need[wanted]}). Models for {held[there]}: {', '.join(able)}."
+    )
+
+
+def _kind_of(source: str) -> str | None:
+    """What a source holds, where its name or the header of its table tells."""
+    from wsrpn.data.base import datasets
+
+    name, mark, _ = source.partition(":")
+    if source.startswith(("phantom:slides", "slides:", "tiles:")):
+        return TILES
+    if mark and name in datasets and not Path(source).exists():
+        return RADIOGRAPHS
+    path = Path(source)
+    if path.is_dir():
+        if any((path / table).is_file() for table in ("tiles.csv", "slides.csv")):
+            return TILES
+        return RADIOGRAPHS if (path / "images.csv").is_file() else None
+    return _kind_of_table(path) if path.suffix.lower() == ".csv" and path.is_file() else None
+
+
+def _kind_of_table(path: Path) -> str | None:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        columns = {column.strip().strip('"') for column in file.readline().split(",")}
+    if columns & {"slide", "wsi_id", "slide_id"}:
+        return TILES
+    return RADIOGRAPHS if columns & {"image", "path", "file"} else None
