@@ -10,6 +10,8 @@ over test patients, who are drawn together for all seeds and arms, so difference
 """
 
 import argparse
+import concurrent.futures
+import os
 import shutil
 import subprocess
 import sys
@@ -57,7 +59,7 @@ class Arm:
         changes: `--set` of it; {seed} and {work} are filled in.
         scores: columns, the first is the model's own choice.
         seeds: trainings; 0 for as many as the study has.
-        scoring: columns of the same weights scored in another way: name → `--set` of the model.
+        after: whether it takes its encoder from another arm's run.
     """
 
     name: str
@@ -65,14 +67,15 @@ class Arm:
     changes: tuple[str, ...] = ()
     scores: tuple[str, ...] = ("score",)
     seeds: int = 0
+    after: bool = False
 
 
 VAE = ("score_recon", "score_kl", "score_both")
 ARMS = (
     Arm("vae-b1", "vae-b1", SIZE, VAE),
     Arm("vae-b2", "vae-b2", SIZE, VAE),
-    Arm("head-b1", "vae-head", (*SIZE, "model.weights={work}/vae-b1-{seed}")),
-    Arm("head-b2", "vae-head", (*SIZE, "model.weights={work}/vae-b2-{seed}")),
+    Arm("head-b1", "vae-head", (*SIZE, "model.weights={work}/vae-b1-{seed}"), after=True),
+    Arm("head-b2", "vae-head", (*SIZE, "model.weights={work}/vae-b2-{seed}"), after=True),
     Arm("classifier", "tile-classifier", ("data.size=48", "model.backbone=resnet18")),
     Arm(
         "classifier-imagenet",
@@ -103,6 +106,7 @@ def main() -> None:
     asked.add_argument("data", type=Path)
     asked.add_argument("work", type=Path)
     asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     asked.add_argument("--only", nargs="*", default=[])
     asked.add_argument("--only-tables", action="store_true")
     asked.add_argument("--results", type=Path, default=RESULTS)
@@ -110,11 +114,23 @@ def main() -> None:
     every = (*ARMS, *VARIANTS)
     wanted = [arm for arm in every if not given.only or arm.name in given.only]
     if not given.only_tables:
-        for seed in range(given.seeds):
-            for arm in wanted:
-                if not arm.seeds or seed < arm.seeds:
-                    run(arm, given.data, given.work, seed)
+        run_all(wanted, given.data, given.work, seeds=given.seeds, jobs=given.jobs)
     write(given.results, "anomaly.py", "Slide anomaly model", lines(given.work, given.seeds))
+
+
+def run_all(wanted: Sequence[Arm], data: Path, work: Path, *, seeds: int, jobs: int) -> None:
+    """Every run that is not done; heads come after the encoders that they are on."""
+    for later in (False, True):
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            tasks = {
+                pool.submit(run, arm, data, work, seed): folder(work, arm, seed).name
+                for arm in wanted
+                for seed in range(min(arm.seeds or seeds, seeds))
+                if arm.after == later
+            }
+            for task in concurrent.futures.as_completed(tasks):
+                failed = task.exception()
+                print(tasks[task], f"failed: {failed}" if failed else "done", flush=True)
 
 
 def folder(work: Path, arm: Arm, seed: int) -> Path:
@@ -137,15 +153,15 @@ def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
     wsrpn(*words, *changes, log=log)
     wsrpn("score", str(out), "--data", tiles, "--out", str(out / "scores.parquet"), log=log)
     (out / "done").touch()
-    print(out.name, "done", flush=True)
 
 
 def wsrpn(*words: str, log: Path) -> None:
-    """One command on all cores; its output goes to the log."""
+    """One command, one thread; its output goes to the log."""
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with log.open("a") as told:
         print("$ wsrpn", *words, file=told, flush=True)
         command = [sys.executable, "-m", "wsrpn_cli.app", *words]
-        subprocess.run(command, check=True, stdout=told, stderr=subprocess.STDOUT)
+        subprocess.run(command, check=True, env=alone, stdout=told, stderr=subprocess.STDOUT)
 
 
 @dataclass(frozen=True)

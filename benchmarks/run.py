@@ -65,6 +65,7 @@ def parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
     import gaussian_losses
     import slide_figures
     import slide_pictures
+    import slide_scoring
     import slide_threshold
     import text_step
     import training_step
@@ -77,6 +78,7 @@ def parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
         "Slides": lambda: [
             *slide_threshold.measure(), *slide_figures.measure(), *slide_pictures.measure()
         ],
+        "Scoring": slide_scoring.measure,
     }  # fmt: skip
 
 

@@ -185,9 +185,9 @@ def _document(cuts: "dict[str, Cut]", failed: dict[str, str], out: Path) -> dict
         "data tiles",
         files={"pictures": str(out)},
         warnings=[f"failed {name}: {why}" for name, why in failed.items()],
-        slides=len(cuts),
-        slides_failed=len(failed),
-        tiles=sum(map(len, cuts.values())),
+        slides=float(len(cuts)),
+        slides_failed=float(len(failed)),
+        tiles=float(sum(map(len, cuts.values()))),
     )
     slides = {
         name: {

@@ -1,5 +1,6 @@
 """Every file in examples/ runs as it is, with small settings."""
 
+import csv
 import json
 import os
 import shutil
@@ -14,6 +15,14 @@ PATH = os.environ["PATH"]
 SMALL = {
     "pipeline.sh": {
         "DATA": "phantom:cxr?images=40&size=48&seed=1", "EPOCHS": "1", "REQUIRE": "auroc>=0",
+    },
+    "anomaly.sh": {
+        "PHANTOM": "slides?files=true&slides=6&tiles=40&tile=96&mpp=1&burden=0.1-0.3&seed=1",
+        "SETTINGS": "model.width=8 data.size=24 tiles.mpp=4 train.batch=16 train.workers=0 "
+        "model.depth=3",
+        "EPOCHS": "1",
+        "REQUIRE": "tile_auroc>=0",
+        "OMP_NUM_THREADS": "1",
     },
     "slides.sh": {"SCORES": "phantom:slides?slides=8&tiles=250&seed=3&burden=0.02-0.2&auc=0.97"},
 }  # fmt: skip
@@ -63,6 +72,26 @@ def test_slides_are_calibrated_on_some_and_judged_on_others(tmp_path, environmen
     assert len(list((tmp_path / "out" / "heatmaps").glob("*.geojson"))) == 3
 
 
+def test_a_model_of_normal_tissue_scores_slides_that_are_judged_and_drawn(tmp_path, environment):
+    said = run("anomaly.sh", tmp_path / "out", environment)
+    figures = dict(line.split("\t", 1) for line in said.splitlines())
+    assert 0 <= float(figures["tile_auroc"].split("\t")[0]) <= 1
+    assert Path(figures["report"]).is_file()
+    place = tmp_path / "out" / "run"
+    splits = {row["slide"]: row["split"] for row in rows(tmp_path / "out" / "slides/slides.csv")}
+    fitted = json.loads((place / "calibration.json").read_text())
+    assert {splits[name] for name in fitted["slides"]} == {"val"}
+    report = json.loads((place / "report.json").read_text())
+    assert {splits[name] for name in report["per_slide"]} == {"test"}
+    assert (place / "reconstructions.png").stat().st_size > 1000
+    assert list((tmp_path / "out" / "heatmaps").glob("*.geojson"))
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_slides_that_are_not_good_enough_end_the_pipeline_and_are_told_without_jq_too(
     tmp_path, environment
 ):
@@ -90,6 +119,7 @@ def test_a_program_draws_the_picture_that_it_is_asked_for(name, tmp_path, enviro
 
 def test_every_example_is_run_by_a_test():
     assert {p.name for p in EXAMPLES.iterdir() if p.suffix not in {".py", ".pyc"}} <= {
+        "anomaly.sh",
         "pipeline.sh",
         "slides.sh",
         "__pycache__",

@@ -66,9 +66,8 @@ class AugmentConfig:
     def repeats(self) -> bool:
         """Whether an image comes back unchanged: flips alone make no more than two of it."""
         shifted = (self.rotate, self.translate, self.scale)
-        return not any(
-            (*shifted, self.brightness, self.contrast, self.gamma, self.blur, self.noise)
-        )
+        tones = (self.brightness, self.contrast, self.gamma, self.stain, self.blur, self.noise)
+        return not any((*shifted, *tones, self.turns))
 
 
 @dataclass(frozen=True)

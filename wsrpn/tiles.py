@@ -165,7 +165,7 @@ class TileSet:
     def id(self, index: int) -> str:
         """Name of a tile: slide and place, or the number of a tile whose place is unknown."""
         x, y = self.corner_px0[index]
-        place = f"{x:g},{y:g}" if np.isfinite(x) else f"#{index}"
+        place = f"{x:.12g},{y:.12g}" if np.isfinite(x) else f"#{index}"
         return f"{self.slides[self.slide[index]].id}@{place}"
 
     def where(self, keep: Bool[np.ndarray, " n"]) -> "TileSet":

@@ -92,8 +92,8 @@ def test_the_colours_of_the_training_tiles_are_in_every_checkpoint(source, train
 
 
 def test_the_capacity_that_is_logged_is_that_of_the_loss(trained):
-    logged = [row["train/capacity"] for row in rows(trained)]
-    assert logged == [capacity_at(epoch, capacity=20.0, reached=2.0) for epoch in (1, 2, 3)]
+    assert [row["train/capacity"] for row in rows(trained)] == [10, 20, 20]
+    assert capacity_at(1.0, capacity=20.0, reached=2.0) == 10
 
 
 def test_an_autoencoder_never_sees_tumour_in_training(source, trained, tmp_path):
@@ -286,9 +286,13 @@ def test_two_processes_have_the_curves_and_weights_of_one(both, kind):
         for key in a:
             assert b[key] == pytest.approx(a[key], rel=2e-3, abs=1e-3), key
     ours, theirs = (checkpoint.load(f / kind / "checkpoints", "last").tensors for f in both)
-    for key, value in ours.items():
-        if key.startswith("model/"):
-            assert (theirs[key] - value).abs().float().mean() < 1e-3, key
+    # AdamW divides by the root of tiny second moments, so rounding may move single weights.
+    far = [
+        (theirs[key] - value).abs().float().flatten()
+        for key, value in ours.items()
+        if key.startswith("model/")
+    ]
+    assert torch.cat(far).mean() < 1e-5
 
 
 def test_both_processes_end_with_the_same_weights(both):

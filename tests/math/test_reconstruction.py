@@ -167,3 +167,21 @@ def test_the_mean_over_processes_is_the_value_and_gradient_of_one(capacity, monk
     together = (halves[0] + halves[1]) / 2
     assert_close(together, whole)
     assert_close(torch.autograd.grad(together, found.mean)[0], expected)
+
+
+def test_processes_speak_to_each_other_in_a_training_step_only(monkeypatch):
+    asked = []
+
+    def all_reduce(value):
+        asked.append(value.item())
+        value *= 2
+
+    monkeypatch.setattr(latents.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(latents.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(latents.dist, "all_reduce", all_reduce)
+    found = latent()
+    value = latent_loss(found, 0.0, capacity=1000.0)
+    assert len(asked) == 1
+    with torch.no_grad():
+        assert torch.equal(latent_loss(found, 0.0, capacity=1000.0), value)
+    assert len(asked) == 1

@@ -208,6 +208,13 @@ def test_the_score_that_was_chosen_leads(score):
     assert torch.equal(scores["score"].argsort(), net(batch).logits[:, 0].argsort())
 
 
+def test_tiles_are_scored_in_parts_that_change_nothing(monkeypatch):
+    net, batch = vae().eval(), tiles(7)
+    whole = net.answers(batch)
+    monkeypatch.setattr("wsrpn.models.vae.AT_ONCE", 3)
+    assert_close(net.answers(batch), whole)
+
+
 @pytest.mark.parametrize("error", ["mse", "l1", "ssim"])
 def test_scoring_without_skips_decodes_the_latent_alone_and_shows_what_was_trained(error):
     net, batch = vae(score_skips=False, error=error).eval(), tiles()

@@ -179,6 +179,16 @@ def test_a_damaged_place_is_named_and_the_rest_can_be_read(tmp_path, monkeypatch
             assert slide.read((0.0, 0.0, wide, high), (100, 100)).std() > 5
 
 
+def test_a_file_that_is_gone_after_a_fault_is_still_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(direct, "VENDORS", set())
+    path = slide_files.damaged(tmp_path)
+    with reader.open_slide(path) as slide:
+        path.unlink()
+        for _ in range(2):
+            with pytest.raises(InputError, match="cannot be read at x 0, y 0"):
+                slide.read((0.0, 0.0, 96.0, 96.0), (96, 96))
+
+
 def test_a_file_that_ends_within_a_tile_is_named(tmp_path):
     path = tmp_path / "short.tif"
     pyramid.write(path, pyramid.picture(300, 300), levels=1, jpeg=True)

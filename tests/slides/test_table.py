@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsrpn.errors import InputError
-from wsrpn.slides import table
+from wsrpn.slides import facts, table
 from wsrpn.tiles import Slide, Tiles
 
 HEADER = "slide,x,y,width,height,score"
@@ -181,6 +181,27 @@ def test_what_is_written_reads_back_equal(tmp_path, name):
 def test_writing_twice_gives_the_same_bytes(tmp_path, name):
     made = cohort(tmp_path)
     assert table.write(made, tmp_path / name) == table.write(made, tmp_path / f"2{name}")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_further_scores_stand_beside_the_one_and_are_read_by_name(tmp_path, name):
+    made = cohort(tmp_path)
+    first, second = made.slides
+    further = np.linspace(-1, 1, len(first))
+    first = dataclasses.replace(first, others={"score_kl": further})
+    table.write(dataclasses.replace(made, slides=(first, second)), tmp_path / name)
+    with pytest.raises(InputError, match="score_kl"):  # blank in the slide that has none
+        table.read(tmp_path / name, score="score_kl")
+    table.write(dataclasses.replace(made, slides=(first,)), tmp_path / name)
+    found = table.read(tmp_path / name, score="score_kl").slides[0]
+    assert found.score.tolist() == further.tolist()
+    assert table.read(tmp_path / name).slides[0].score.tolist() == first.score.tolist()
+
+
+def test_metadata_of_slides_apart_join_to_those_of_the_cohort(tmp_path):
+    made = cohort(tmp_path)
+    apart = [dataclasses.replace(made, slides=(one,)) for one in made.slides]
+    assert facts.joined(map(facts.packed, apart)) == facts.packed(made)
 
 
 def test_what_is_unknown_is_left_out_of_the_table(tmp_path):
@@ -406,6 +427,15 @@ def test_a_folder_of_tables_is_one_cohort(tmp_path):
     assert table.read(tmp_path).provenance["digest"] == before
     csv(tmp_path / "two.csv", rows=lines(slides=("b",)))
     assert table.read(tmp_path).provenance["digest"] != before
+
+
+def test_slides_of_a_table_that_is_being_made_are_no_tables_of_their_own(tmp_path):
+    made = cohort(tmp_path)
+    parts = tmp_path / "all" / f"s.parquet{table.PARTS}"
+    table.write(made, tmp_path / "all" / "s.parquet")
+    table.write(dataclasses.replace(made, slides=made.slides[:1]), parts / "a.parquet")
+    assert [one.slide for one in table.read(tmp_path / "all").slides] == ["a", "b"]
+    assert [one.slide for one in table.read(parts).slides] == ["a"]  # but they can be looked at
 
 
 def test_a_slide_in_two_files_fails(tmp_path):

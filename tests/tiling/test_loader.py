@@ -109,6 +109,16 @@ def test_a_resume_inside_an_epoch_goes_on_as_if_unbroken(folder):
     assert whole[0].ids != batches_of(config, epoch=3)[0].ids
 
 
+def test_a_tile_is_changed_anew_in_every_epoch(folder):
+    seen = []
+    for epoch in range(2):
+        found = batches_of(config_of(folder, batch=36), epoch=epoch)
+        (batch,) = found
+        seen.append(dict(zip(batch.ids, batch.images, strict=True)))
+    assert seen[0].keys() == seen[1].keys()
+    assert not any(torch.equal(seen[0][name], seen[1][name]) for name in seen[0])
+
+
 def test_two_processes_see_together_what_one_sees(folder):
     config = config_of(folder, tiles=STAINED)
     one = batches_of(config)

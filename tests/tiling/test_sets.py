@@ -1,4 +1,4 @@
-"""Sets of tiles: tables, folders of pictures, slides; splits by patient, and every kind of fault."""
+"""Sets of tiles: tables, folders of pictures, slides; splits by patient; every kind of fault."""
 
 import csv
 import dataclasses
@@ -88,6 +88,22 @@ def test_a_table_of_pictures_has_sizes_from_the_table_or_from_a_picture(tmp_path
     assert (tiles.slides[0].mpp, tiles.slides[0].patient) == (0.25, "p")
     assert tiles.tissue.tolist() == [0.5] * 3
     assert tiles.notes == ()
+
+
+def test_tiles_far_out_on_a_large_slide_have_names_of_their_own(tmp_path):
+    rows = sheet_rows(tmp_path, "a")
+    for i, row in enumerate(rows):
+        row |= {"x": 1234567 + i, "y": 98765.25}
+    tiles = listed.read(table(tmp_path, rows))
+    assert [tiles.id(i) for i in range(4)] == [f"a@{1234567 + i},98765.25" for i in range(4)]
+
+
+def test_sizes_and_resolutions_that_do_not_fit_are_told(tmp_path):
+    table(tmp_path, sheet_rows(tmp_path))
+    assert sets.load(config_of(tmp_path)).notes == ()
+    told = sets.load(config_of(tmp_path, size=32, tiles=TilesConfig(mpp=0.5))).notes
+    assert "16 tiles of 16 × 16 pixels or another size brought to data.size 32." in told
+    assert any("tiles.mpp and tiles.level have no effect" in note for note in told)
 
 
 @pytest.mark.parametrize(
@@ -190,12 +206,13 @@ def test_slides_without_a_split_get_one_by_patient(tmp_path):
 
 
 def test_a_slide_without_a_split_joins_its_patient(tmp_path):
-    rows = sheet_rows(tmp_path, "ab", patient="p")
+    rows = sheet_rows(tmp_path, "abc")
     for row in rows:
-        row["split"] = "train" if row["slide"] == "a" else ""
+        row["patient"] = "q" if row["slide"] == "c" else "p"
+        row["split"] = {"a": "test", "b": "", "c": "train"}[row["slide"]]
     table(tmp_path, rows)
     tiles = sets.load(config_of(tmp_path))
-    assert [slide.split for slide in tiles.slides] == ["train", "train"]
+    assert [slide.split for slide in tiles.slides] == ["test", "test", "train"]
     assert any("1 slide without a split" in note for note in tiles.notes)
     assert any("Nothing is left for validation" in note for note in tiles.training_notes)
 

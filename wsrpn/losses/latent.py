@@ -72,9 +72,12 @@ def latent_loss(
 
 
 def _mean_of_processes(value: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """A number averaged over the processes of a training, without a gradient."""
+    """A number averaged over the processes of a training step, without a gradient.
+
+    In a validation the processes need not have equally many batches, and each takes its own.
+    """
     value = value.detach().clone()
-    if dist.is_available() and dist.is_initialized():
+    if torch.is_grad_enabled() and dist.is_available() and dist.is_initialized():
         dist.all_reduce(value)
         value /= dist.get_world_size()
     return value

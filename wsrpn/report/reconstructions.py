@@ -60,7 +60,7 @@ def sheet(rows: Rows, *, title: str = "") -> Drawing:
     width = float(left[-1]) + _CELL + 2 * EDGE
     page = arms.page(width, under + 0.14 + _BAR, title, note)
     # One pair of axes in inches: tiles with axes of their own would take ten times as long.
-    axes = page.axes(0, page.top, width, under)
+    axes = page.axes(0.0, page.top, width, under)
     most = max(_FULL, float(np.quantile(rows.differences, 0.995)))
     for place, line in enumerate((rows.images, rows.decoded, rows.latent, rows.differences)):
         y = _TOP + place * (high + _GAP)

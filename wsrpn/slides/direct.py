@@ -44,6 +44,9 @@ class Tiled:
         except Exception:  # whatever is unusual about the file, there is another way to read it
             self.close()
 
+    def __del__(self) -> None:
+        self.close()  # as OpenSlide does with a slide that nobody closes
+
     def has(self, level: int) -> bool:
         """Whether a level can be read here."""
         return level in self._pages

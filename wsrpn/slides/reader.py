@@ -90,8 +90,12 @@ class _Pyramid(Reader):
 
     def _recover(self) -> None:
         """OpenSlide answers whatever is asked after a fault with that fault, so it opens anew."""
+        try:
+            anew = _opened(self.path, self._library)
+        except _Unfit:
+            return  # gone meanwhile; what is open goes on saying that something is wrong
         self._file.close()
-        self._file = _opened(self.path, self._library)
+        self._file = anew
 
     def close(self) -> None:
         self._file.close()

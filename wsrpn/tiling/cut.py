@@ -96,7 +96,7 @@ def _scale(slide: Slide, reader: Reader, config: TilesConfig, size: int) -> floa
     return scale
 
 
-def _steps(length: float, side: float, pitch: float) -> int:
+def _steps(length: int, side: float, pitch: float) -> int:
     """Tiles in a row of which each shows something of the slide that the one before does not."""
     return 1 + max(math.ceil((length - side) / pitch - _ROUNDING), 0)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from wsrpn.data import images, splits, tables
+from wsrpn.data import images, splits
 from wsrpn.data.images import ImageReadError
 from wsrpn.errors import InputError, counted, nearest
 from wsrpn.slides import columns, rules
@@ -20,12 +20,13 @@ from wsrpn.slides.columns import Columns
 from wsrpn.slides.facts import MPP_UM
 from wsrpn.slides.sheet import LABELS
 from wsrpn.tiles import Slide, TileSet
+from wsrpn.tiling import crops
+from wsrpn.types import SPLITS
 
 NAME = "tiles.csv"
-PLACES = ("sheet_x", "sheet_y", "size")
 _WANTED = (
-    "slide", "x", "y", "label", "split", "patient", "image", "sheet", *PLACES, "width", "height",
-    "truth", "tissue", "mpp", "level",
+    "slide", "x", "y", "label", "split", "patient", "image", "sheet", *crops.PLACES, "width",
+    "height", "truth", "tissue", "mpp", "level",
 )  # fmt: skip
 _BLANK = {"", "nan", "na", "n/a", "null", "none"}
 
@@ -46,7 +47,7 @@ def read(path: Path, *, rule: str = rules.DEFAULT) -> TileSet:
     if "" in names:
         row = int(np.argmax(slide == names.index("")))
         raise InputError(f"{table.where(row)}: no name of a slide; every tile needs one.")
-    files, file, box = _pixels(table)
+    files, file, box = crops.find(table)
     corner, size, notes = _places(table, slide, file, files)
     truth, tissue = _shares(table, "truth"), _shares(table, "tissue")
     label, told = _by_truth(_labels(table), truth, rule)
@@ -67,93 +68,11 @@ def read(path: Path, *, rule: str = rules.DEFAULT) -> TileSet:
     )
 
 
-def _pixels(
-    table: Columns,
-) -> tuple[tuple[Path, ...], Int[np.ndarray, " n"], Float[np.ndarray, "n 4"]]:
-    """Files, which of them each tile is in, and where."""
-    kinds = [kind for kind in ("image", "sheet") if kind in table]
-    if not kinds:
-        known = nearest("image", table.cells.column_names)
-        raise InputError(f"{table.path}: no column 'image' and no column 'sheet'. {known}")
-    places: dict[Path, int] = {}
-    file = np.full(len(table), -1, dtype=np.int64)
-    box = np.full((len(table), 4), np.nan)
-    for kind in kinds:
-        codes, texts = table.texts(kind)
-        number = np.full(len(texts), -1, dtype=np.int64)
-        for code, text in enumerate(texts):
-            if text:
-                where = _Where(table, codes, code)
-                path = tables.inside(table.path.parent, text, where=str(where))
-                number[code] = places.setdefault(path, len(places))
-        mine = number[codes] >= 0
-        if (mine & (file >= 0)).any():
-            row = int(np.argmax(mine & (file >= 0)))
-            raise InputError(f"{table.where(row)}: both an image and a sheet; leave one blank.")
-        file[mine] = number[codes][mine]
-        if kind == "sheet" and mine.any():
-            box[mine] = _boxes(table, mine)[mine]
-    if (file < 0).any():
-        row = int(np.argmax(file < 0))
-        raise InputError(f"{table.where(row)}: no {' and no '.join(kinds)}; a tile needs pixels.")
-    files = tuple(places)
-    _refuse_outside(table, files, file, box)
-    return files, file, box
-
-
-class _Where:
-    """`file:line` of the first row with a code; looked up only where it is written."""
-
-    def __init__(self, table: Columns, codes: np.ndarray, code: int) -> None:
-        self.table, self.codes, self.code = table, codes, code
-
-    def __str__(self) -> str:
-        return self.table.where(int(np.argmax(self.codes == self.code)))
-
-
-def _boxes(table: Columns, mine: np.ndarray) -> Float[np.ndarray, "n 4"]:
-    """Squares on contact sheets."""
-    for name in PLACES:
-        if name not in table:
-            raise InputError(
-                f"{table.path}: no column '{name}'; a tile of a sheet needs {', '.join(PLACES)}."
-            )
-    x, y, size = (table.numbers(name, blank=True) for name in PLACES)
-    for name, values in zip(PLACES, (x, y, size), strict=True):
-        odd = mine & ~((values == np.round(values)) & (values >= (name == "size")))
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise InputError(
-                f"{table.where(row)}: {name} {values[row]:g} is no whole number of pixels"
-                f"{' above 0' * (name == 'size')}."
-            )
-    return np.stack([x, y, x + size, y + size], axis=1)
-
-
-def _refuse_outside(
-    table: Columns,
-    files: tuple[Path, ...],
-    file: Int[np.ndarray, " n"],
-    box: Float[np.ndarray, "n 4"],
-) -> None:
-    cut = ~np.isnan(box).any(axis=1)
-    for number in np.unique(file[cut]).tolist():
-        try:
-            high, wide = images.size(files[number])
-        except ImageReadError:  # told where it is opened for its pixels
-            continue
-        beyond = cut & (file == number) & ((box[:, 2] > wide) | (box[:, 3] > high))
-        if beyond.any():
-            row = int(np.argmax(beyond))
-            x1, y1, x2, y2 = box[row]
-            raise InputError(
-                f"{table.where(row)}: the tile at {x1:g}, {y1:g} of {x2 - x1:g} × {y2 - y1:g} "
-                f"pixels leaves its sheet of {wide} × {high}; correct {', '.join(PLACES)}."
-            )
-
-
 def _places(
-    table: Columns, slide: np.ndarray, file: Int[np.ndarray, " n"], files: tuple[Path, ...]
+    table: Columns,
+    slide: Int[np.ndarray, " n"],
+    file: Int[np.ndarray, " n"],
+    files: tuple[Path, ...],
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"], list[str]]:
     """Corners and sizes on the slide, and what was taken for granted."""
     if ("x" in table) != ("y" in table):
@@ -177,7 +96,9 @@ def _places(
     return corner, size, notes
 
 
-def _refuse_twice(table: Columns, slide: np.ndarray, corner: Float[np.ndarray, "n 2"]) -> None:
+def _refuse_twice(
+    table: Columns, slide: Int[np.ndarray, " n"], corner: Float[np.ndarray, "n 2"]
+) -> None:
     placed = np.flatnonzero(~np.isnan(corner[:, 0]))
     keys = np.concatenate([slide[placed, None].astype(np.float64), corner[placed]], axis=1)
     _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -230,7 +151,7 @@ def _labels(table: Columns) -> Float[np.ndarray, " n"]:
         if word in LABELS:
             values[code] = float(LABELS[word])
         elif word not in _BLANK:
-            where = _Where(table, codes, code)
+            where = table.where(int(np.argmax(codes == code)))
             raise InputError(f"{where}: label '{text}' is unknown. {nearest(word, LABELS)}")
     return values[codes]
 
@@ -276,7 +197,7 @@ def _slides(
             Slide(
                 id=name,
                 patient=said["patient"][number][0] or name,
-                split=splits.parse(split, where=table.where(split_row)) if split else None,
+                split=_split(split, table, split_row) if split else None,
                 mpp=_mpp(mpp, table, row) if mpp else None,
             )
         )
@@ -303,6 +224,10 @@ def _agreed(
             )
         found[number] = (text, row)
     return found
+
+
+def _split(text: str, table: Columns, row: int) -> str:
+    return text if text in SPLITS else splits.parse(text, where=table.where(row))
 
 
 def _mpp(text: str, table: Columns, row: int) -> float:

@@ -25,7 +25,7 @@ from wsrpn.tiling.store import TilePixels
 from wsrpn.types import Batch
 
 PER_SLIDE = 64  # tiles that the look of a slide is fitted on
-_SLIDES, _OF_EACH = 64, 16  # slides and tiles of each that the look of a training is fitted on
+_SLIDES = 64  # that the look of a training is fitted on
 
 
 class TileFeed:
@@ -155,7 +155,7 @@ def target_look(tiles: TileSet, config: RunConfig) -> Float[Tensor, "3 4"]:
     found, faults = [], []
     for slide in present[_evenly(len(present), _SLIDES)].tolist():
         try:
-            sample = _sample(tiles, pixels, slide, _OF_EACH)
+            sample = _sample(tiles, pixels, slide)
             light = looks.fit(sample, stain="none", intensity=intensity)
             whole = looks.fit(sample, stain=stain, intensity=intensity)
             found.append(looks.compose(whole, looks.inverse(light)))
@@ -183,7 +183,7 @@ def _maps(
     unseen: list[str] = []
     for slide in np.unique(tiles.slide).tolist():
         name = tiles.slides[slide].id
-        sample = _sample(tiles, pixels, slide, PER_SLIDE)
+        sample = _sample(tiles, pixels, slide)
         told: list[str] = []
         maps[slide] = looks.of_slide(sample, config, look, listen=told.append)
         if told:
@@ -197,10 +197,10 @@ def _maps(
     return tiles, maps
 
 
-def _sample(tiles: TileSet, pixels: TilePixels, slide: int, most: int) -> np.ndarray:
+def _sample(tiles: TileSet, pixels: TilePixels, slide: int) -> np.ndarray:
     """Tiles of a slide, evenly drawn from all it has."""
     own = np.flatnonzero(tiles.slide == slide)
-    return pixels.take(own[_evenly(len(own), most)])
+    return pixels.take(own[_evenly(len(own), PER_SLIDE)])
 
 
 def _evenly(count: int, most: int) -> Int[np.ndarray, " m"]:

@@ -7,9 +7,10 @@ scanner, are all affine. The way from one look to another is again one such map:
 `between(source, target)` is target⁻¹ ∘ source.
 
 *Reinhard*: mean and spread of each channel (Reinhard et al. 2001 do the same in Lαβ). *Macenko*:
-the directions of the two stains, and their strengths (Macenko et al. 2009). Both look at tissue
-alone, densities above `TISSUE` in the mean of the channels; Macenko et al. ask it of every channel,
-which takes pale eosin away.
+the directions of the two stains, and their strengths (Macenko et al. 2009), which leaves glass as
+it is, where Reinhard's shift of the mean tints it. Both look at tissue alone, densities above
+`TISSUE` in the mean of the channels; Macenko et al. ask it of every channel, which takes pale eosin
+away.
 """
 
 from collections.abc import Callable, Sequence

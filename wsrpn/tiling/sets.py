@@ -36,13 +36,13 @@ def load(config: RunConfig) -> TileSet:
             `data.on_error` is `stop`, a patient in two splits, or no tiles at all.
     """
     tiles = dataclasses.replace(_read(config), name=config.data.source)
-    if tiles.failed and config.data.on_error == "stop":
-        raise InputError(f"{_failing(tiles)} To go on without: --set data.on_error=skip.")
     if tiles.failed and not len(tiles):
         raise InputError(f"{tiles.name}: no slide can be used. {_failing(tiles)}")
+    if tiles.failed and config.data.on_error == "stop":
+        raise InputError(f"{_failing(tiles)} To go on without: --set data.on_error=skip.")
     if not len(tiles):
         raise InputError(f"{tiles.name}: no tiles in it.{''.join(' ' + n for n in tiles.notes)}")
-    tiles = _in_splits(tiles, config.data)
+    tiles = _in_splits(_told_of_size(tiles, config), config.data)
     _refuse_leaks(tiles)
     return _fewer(tiles, config.tiles.most)
 
@@ -91,6 +91,25 @@ def _folder(folder: Path, config: RunConfig) -> TileSet:
     if (folder / "images.csv").is_file() or not images_in(folder):
         raise InputError(f"{folder}: neither {listed.NAME} nor {sheet.NAME} in it. {_EXPECTED}")
     return pictures.read(folder)
+
+
+def _told_of_size(tiles: TileSet, config: RunConfig) -> TileSet:
+    """The tiles with notes on those that are cut already: their size may not be the network's."""
+    cut = [tiles.slides[s].file is None for s in tiles.slide]
+    if not any(cut):
+        return tiles
+    notes = []
+    sides = tiles.box_px[cut, 2:] - tiles.box_px[cut, :2]
+    other = ~np.isnan(sides).any(axis=1) & (sides != config.data.size).any(axis=1)
+    if other.any():
+        wide, high = sides[other][0]
+        notes.append(
+            f"{counted(int(other.sum()), 'tile')} of {wide:g} × {high:g} pixels or another size "
+            f"brought to data.size {config.data.size}."
+        )
+    if config.tiles.mpp is not None or config.tiles.level is not None:
+        notes.append("tiles.mpp and tiles.level have no effect on tiles that are cut already.")
+    return dataclasses.replace(tiles, notes=(*tiles.notes, *notes))
 
 
 def _failing(tiles: TileSet) -> str:

@@ -233,6 +233,8 @@ class _Sheets:
 
 def _by_file(file: Int[np.ndarray, " m"]) -> Iterator[tuple[int, Index]]:
     """Each file with the positions that name it, in the order of the files."""
+    if not len(file):
+        return
     order = np.argsort(file, kind="stable")
     numbers, starts = np.unique(file[order], return_index=True)
     yield from zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)

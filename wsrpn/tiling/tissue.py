@@ -145,7 +145,7 @@ def clean(mask: Bool[np.ndarray, "h w"], least_px: float) -> Bool[np.ndarray, "h
 
     Example:
         >>> ring = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 0, 1], [1, 1, 1, 0, 0]], dtype=bool)
-        >>> clean(ring, 2).astype(int).tolist()
+        >>> clean(ring, 2.0).astype(int).tolist()
         [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0]]
     """
     filled = ~_without_small(~mask, least_px)

@@ -182,7 +182,7 @@ def objective(told: Told, config: RunConfig, of: Bool[np.ndarray, " n"]) -> floa
 
 def _over_all(
     told: Told, name: str, config: RunConfig, of: Bool[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
+) -> Float[np.ndarray, " m"]:
     """A loss of a whole batch on all tiles as one."""
     logits = torch.from_numpy(told.logits[of])
     latent = None if told.latent is None else rows_of(told.latent, of)

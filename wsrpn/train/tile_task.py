@@ -100,6 +100,7 @@ class TileTask(Task):
     def facts(self) -> dict[str, Any]:
         """See `Task`."""
         tiles, parts = self.tiles, {name: self.tiles.split(name) for name in SPLITS}
+        fed = (*self.feed.dataset.notes, *self.val_feed.dataset.notes)
         return {
             "classes": list(self.classes),
             "data": {
@@ -114,6 +115,7 @@ class TileTask(Task):
                     *tiles.training_notes,
                     *phases.unreached(self.config.phases, self.config.train.epochs),
                     *self.left_out,
+                    *dict.fromkeys(note for note in fed if note not in tiles.notes),
                     *_other_resolution(self.feed.dataset, self.config),
                     *_without_effect(self.config),
                 ],
@@ -157,7 +159,7 @@ class TileTask(Task):
         if "latent" not in self.config.losses:
             return {}
         schedule = {key: self.config.losses["latent"][key] for key in ("capacity", "reached")}
-        return {"train/capacity": capacity_at(epoch, **schedule)}
+        return {"train/capacity": capacity_at(float(epoch), **schedule)}
 
     def show(self, state: State, out: Path, epoch: int) -> None:
         """Draw `reconstructions.png`, for a model that reconstructs."""
