@@ -148,7 +148,7 @@ def _lists_tiles(place: Path) -> bool:
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table of slides or tiles, by its name."""
-    return path.name.lower().endswith((".csv", ".csv.gz"))
+    return path.name.lower().endswith((".csv", ".csv.gz", ".parquet", ".pq"))
 
 
 def _header(path: Path) -> tuple[str, ...]:

@@ -139,9 +139,9 @@ class Run:
                 )
             for part in parts:
                 part.requires_grad_(False)
-                images = task.variants * len(task.feed) + len(task.val_feed)
-                repeats = config.data.augment.repeats and task.variants
-                part.memory = Memory(images) if repeats else None
+                # Flips make two of an image.
+                images = 2 * len(task.feed) + len(task.val_feed)
+                part.memory = Memory(images) if config.data.augment.repeats else None
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -47,15 +47,12 @@ class Task(abc.ABC):
         classes: what is asked of every image, in the order of the labels.
         feed: training batches; from `open` on.
         val_feed: validation batches; from `open` on.
-        variants: of an image, where the augmentation repeats images at all (`Memory`); 0 where
-            they are too many to come back soon.
     """
 
     name: str
     classes: tuple[str, ...]
     feed: Feed
     val_feed: Feed
-    variants: int = 2  # flips make two of an image
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config

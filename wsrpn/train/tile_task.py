@@ -50,9 +50,6 @@ class TileTask(Task):
         refuse_other_input(config)
         self.tiles = sets.load(config)
         self.name = self.tiles.name
-        augment = config.data.augment
-        if augment.turns or augment.stain:
-            self.variants = 0  # of eight symmetries few come back within the epochs of a head
         self.normal_only = bool(models.facts(config.model["name"]).get("normal_only", False))
 
     def open(self, here: World, cache: Path) -> None:
