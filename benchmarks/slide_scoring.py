@@ -122,8 +122,8 @@ def measure(tiles: int = TILES) -> list[dict[str, Any]]:
         whole = scored(run, small, folder / "ten.parquet")["peak"]
     return [
         {
-            "what": f"`wsrpn score`, {PRESET}, {most:,} tiles of {SIDE} px: tiles/s {ours:.0f} ÷ bare "
-            f"model on ready batches {theirs:.0f} (times of 1000 tiles)",
+            "what": f"`wsrpn score`, {PRESET}, {most:,} tiles of {SIDE} px: tiles/s {ours:.0f} ÷ "
+            f"bare model on ready batches {theirs:.0f} (times of 1000 tiles)",
             "ours": 1000 / ours, "theirs": 1000 / theirs,
             "ratio": statistics.median(a / b for a, b in pairs), "goal": "≥ 0.9",
         },

@@ -121,11 +121,11 @@ def score(
                 "score",
                 files={} if scored.path is None else {"scores": str(scored.path)},
                 warnings=warnings,
-                slides=len(scored.done) + len(scored.skipped),
-                slides_skipped=len(scored.skipped),
-                slides_failed=len(scored.failed),
-                slides_missing=len(scored.missing),
-                tiles=scored.tiles,
+                slides=float(len(scored.done) + len(scored.skipped)),
+                slides_skipped=float(len(scored.skipped)),
+                slides_failed=float(len(scored.failed)),
+                slides_missing=float(len(scored.missing)),
+                tiles=float(scored.tiles),
                 tiles_per_second=scored.per_second,
             )
         )

@@ -17,7 +17,7 @@ from tests.flows import kill
 from tests.scoring import tile_worlds
 from wsrpn.tiling import pixels
 
-EVERY = 8  # calls that change the disk between one death and the next
+EVERY = 5  # calls that change the disk between one death and the next
 
 
 def score(run: Path, table: Path, out: Path) -> None:

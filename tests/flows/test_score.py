@@ -105,6 +105,7 @@ def test_the_document_tells_files_counts_and_what_failed(run, cohort, tmp_path):
     broken.write_bytes((cohort / "s0.png").read_bytes()[:900])
     slides = [cohort / "s0.png", broken]
     result = done("score", run, *slides, "--mpp", 1, "--json", code=1)
+    assert result.stdout, result.stderr
     found = json.loads(result.stdout)
     assert found["command"] == "score"
     assert found["files"] == {"scores": str(run / "scores.parquet")}
