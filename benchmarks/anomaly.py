@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from study import cell, write
 
+from wsrpn import config as configs
 from wsrpn.cohort.calibrate import calibrate
 from wsrpn.cohort.evaluate import evaluate
 from wsrpn.metrics.image import ranking
@@ -60,6 +61,7 @@ class Arm:
         scores: columns, the first is the model's own choice.
         seeds: trainings; 0 for as many as the study has.
         after: whether it takes its encoder from another arm's run.
+        of: arm whose weights are scored once more with these changes, instead of a training.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Arm:
     scores: tuple[str, ...] = ("score",)
     seeds: int = 0
     after: bool = False
+    of: str = ""
 
 
 VAE = ("score_recon", "score_kl", "score_both")
@@ -88,11 +91,27 @@ ARMS = (
         ),
     ),
 )
+# The same weights, scored in another way.
+RESCORED = tuple(
+    Arm(f"{of}, {name}", of, (change,), ("score_recon",), after=True, of=of)
+    for of in ("vae-b1", "vae-b2")
+    for name, change in (
+        ("error by SSIM", "model.error=ssim"),
+        ("error without skips", "model.score_skips=false"),
+    )
+)
 # What else may matter, each against vae-b1 with the first seed alone.
 VARIANTS = (
     Arm("b1 without skips", "vae-b1", (*SIZE, "model.skips=false"), VAE, 1),
     Arm("b1 with plain KL", "vae-b1", (*SIZE, "losses.latent.capacity=0"), VAE, 1),
     Arm("b1 per pixel", "vae-b1", (*SIZE, "losses.reconstruction.per=pixel"), VAE, 1),
+    Arm(
+        "b1 with a ceiling for KL",  # max(KL − C, 0), as the source's public code has it
+        "vae-b1",
+        (*SIZE, "losses.latent.one_sided=true", "losses.reconstruction.per=pixel"),
+        VAE,
+        1,
+    ),
     Arm("b1 with L1", "vae-b1", (*SIZE, "losses.reconstruction.kind=l1"), VAE, 1),
     Arm("b1 with SSIM", "vae-b1", (*SIZE, "losses.reconstruction.kind=ssim"), VAE, 1),
     Arm("b1 with Macenko", "vae-b1", (*SIZE, "tiles.stain=macenko"), VAE, 1),
@@ -111,7 +130,7 @@ def main() -> None:
     asked.add_argument("--only-tables", action="store_true")
     asked.add_argument("--results", type=Path, default=RESULTS)
     given = asked.parse_args()
-    every = (*ARMS, *VARIANTS)
+    every = (*ARMS, *RESCORED, *VARIANTS)
     wanted = [arm for arm in every if not given.only or arm.name in given.only]
     if not given.only_tables:
         run_all(wanted, given.data, given.work, seeds=given.seeds, jobs=given.jobs)
@@ -135,7 +154,7 @@ def run_all(wanted: Sequence[Arm], data: Path, work: Path, *, seeds: int, jobs: 
 
 def folder(work: Path, arm: Arm, seed: int) -> Path:
     """Where a run lies."""
-    return work / f"{arm.name.replace(' ', '-')}-{seed}"
+    return work / f"{arm.name.replace(' ', '-').replace(',', '')}-{seed}"
 
 
 def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
@@ -147,10 +166,22 @@ def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
     log = out.with_suffix(".log.txt")
     log.parent.mkdir(parents=True, exist_ok=True)
     tiles = str(data / "idc" / "tiles.csv")
+    if arm.of:
+        rescore(arm, work / f"{arm.of}-{seed}", out, tiles, log)
+        return
     filled = [change.format(seed=seed, work=work) for change in arm.changes]
     changes = [word for change in filled for word in ("--set", change)]
     words = ["train", arm.preset, "--data", tiles, "--out", str(out), "--seed", str(seed)]
     wsrpn(*words, *changes, log=log)
+    wsrpn("score", str(out), "--data", tiles, "--out", str(out / "scores.parquet"), log=log)
+    (out / "done").touch()
+
+
+def rescore(arm: Arm, trained: Path, out: Path, tiles: str, log: Path) -> None:
+    """Score the weights of a finished run with other options of its model."""
+    shutil.copytree(trained, out, ignore=shutil.ignore_patterns("scores*", "done"))
+    config = configs.load(out / "config.yaml", arm.changes)
+    (out / "config.yaml").write_text(configs.dump(config))
     wsrpn("score", str(out), "--data", tiles, "--out", str(out / "scores.parquet"), log=log)
     (out / "done").touch()
 
@@ -272,7 +303,7 @@ def lines(work: Path, seeds: int) -> list[str]:
     """Everything that is done so far."""
     found = {
         (arm.name, score): judged
-        for arm in (*ARMS, *VARIANTS)
+        for arm in (*ARMS, *RESCORED, *VARIANTS)
         for score in arm.scores
         if (judged := judge(work, arm, seeds, score)) is not None
     }
@@ -309,6 +340,8 @@ def differences(found: Found) -> list[str]:
         (("vae-b2", "score_recon"), ("vae-b1", "score_recon")),
         (("vae-b1", "score_both"), ("vae-b1", "score_recon")),
         (("vae-b2", "score_both"), ("vae-b2", "score_recon")),
+        (("vae-b1, error by SSIM", "score_recon"), ("vae-b1", "score_recon")),
+        (("vae-b1, error without skips", "score_recon"), ("vae-b1", "score_recon")),
         (("head-b1", "score"), ("vae-b1", "score_recon")),
         (("head-b2", "score"), ("head-b1", "score")),
         (("classifier", "score"), ("head-b1", "score")),
@@ -386,8 +419,8 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def vaes(work: Path, seeds: int) -> Iterator[tuple[str, Rows]]:
-    for arm in (*ARMS, *VARIANTS):
-        if len(arm.scores) > 1:
+    for arm in (*ARMS, *RESCORED, *VARIANTS):
+        if len(arm.scores) > 1 and not arm.of:
             for seed in range(arm.seeds or seeds):
                 out = folder(work, arm, seed)
                 if (out / "done").exists():
