@@ -2,9 +2,9 @@
 # Slides in, maps of tumour out, learned from normal tissue alone: train a VAE on tiles, score
 # slides, calibrate on some, judge and draw others.
 #   bash examples/anomaly.sh [FOLDER]
-# SLIDES (a slides.csv with the columns file, patient, split and annotation), SETTINGS, EPOCHS and
+# SLIDES (a slides.csv with the columns file, patient, split and annotation), CONFIG, EPOCHS and
 # REQUIRE may be set from outside. The phantom takes two minutes on two cores with the small model
-# of SETTINGS; SETTINGS= leaves the preset as it is: tiles of 96 pixels of 0.972 µm.
+# below; CONFIG=vae-b1 takes the preset as it is, tiles of 96 pixels of 0.972 µm.
 set -euo pipefail
 out=${1:-anomaly}
 slides=${SLIDES:-$out/slides/slides.csv}
@@ -14,14 +14,20 @@ run=$out/run
 if [[ ! -e $slides ]]; then
   wsrpn data phantom "$phantom" --out "$out/slides"
 fi
-changes=()
-for change in ${SETTINGS-model.width=8 data.size=48 tiles.mpp=2 train.batch=32 train.lr=0.003}; do
-  changes+=(--set "$change")
-done
+config=${CONFIG:-$out/vae.yaml}
+if [[ -z ${CONFIG:-} ]]; then
+  mkdir -p "$out"
+  cat >"$config" <<'YAML'
+base: vae-b1
+model: {width: 8}
+data: {size: 48}
+tiles: {mpp: 2}
+train: {batch: 32, lr: 0.003}
+YAML
+fi
 
 # Normal tiles of the split `train` alone. A run that was stopped goes on with --resume.
-wsrpn train vae-b1 --data "$slides" --out "$run" --epochs "${EPOCHS:-6}" \
-  ${changes[@]+"${changes[@]}"}
+wsrpn train "$config" --data "$slides" --out "$run" --epochs "${EPOCHS:-6}"
 # One row a tile in run/scores.parquet; slides that are scored already are not read again.
 wsrpn score "$run" --data "$slides"
 # Patients of the split `val` choose the steps and the threshold; `test` has others.

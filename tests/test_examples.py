@@ -18,8 +18,6 @@ SMALL = {
     },
     "anomaly.sh": {
         "PHANTOM": "slides?files=true&slides=6&tiles=40&tile=96&mpp=1&burden=0.1-0.3&seed=1",
-        "SETTINGS": "model.width=8 data.size=24 tiles.mpp=4 train.batch=16 train.workers=0 "
-        "model.depth=3",
         "EPOCHS": "1",
         "REQUIRE": "tile_auroc>=0",
         "OMP_NUM_THREADS": "1",
@@ -73,7 +71,12 @@ def test_slides_are_calibrated_on_some_and_judged_on_others(tmp_path, environmen
 
 
 def test_a_model_of_normal_tissue_scores_slides_that_are_judged_and_drawn(tmp_path, environment):
-    said = run("anomaly.sh", tmp_path / "out", environment)
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "base: vae-b1\nmodel: {width: 8, depth: 3}\ndata: {size: 24}\ntiles: {mpp: 4}\n"
+        "train: {batch: 16}\n"
+    )
+    said = run("anomaly.sh", tmp_path / "out", {**environment, "CONFIG": str(config)})
     figures = dict(line.split("\t", 1) for line in said.splitlines())
     assert 0 <= float(figures["tile_auroc"].split("\t")[0]) <= 1
     assert Path(figures["report"]).is_file()
