@@ -78,6 +78,8 @@ def combine(
     if not (cells.is_parquet(out) or cells.is_csv(out)):
         raise InputError(f"{out}: a score table is .parquet, .csv or .csv.gz.")
     places = [slide_source.locate(one, data).table if one.is_dir() else one for one in tables]
+    if out.resolve() in [place.resolve() for place in places]:
+        raise InputError(f"--out {out}: is one of the tables to combine; choose another name.")
     names = weighing.names_of(places)
     asked = slide_source.Selection(split, score=score, rule=rule)
     if fit:  # what is asked for is looked at before anything is read

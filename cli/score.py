@@ -159,7 +159,8 @@ def _tiles(run: Path, changes: list[str]) -> "TilesConfig | None":
 
     if not changes:
         return None
-    for key in configs.changes(changes):
+    asked = configs.changes(changes)
+    for key in asked:
         if not key.startswith("tiles."):
             raise InputError(
                 f"--set {key}: the model is trained; only the section tiles can be changed, for "
@@ -167,6 +168,8 @@ def _tiles(run: Path, changes: list[str]) -> "TilesConfig | None":
             )
     if not (run / "config.yaml").is_file():
         raise InputError(f"{run}: not a run folder (no config.yaml); `wsrpn train` makes one.")
+    if "tiles.mpp" in asked and "tiles.level" not in asked:  # else a level would win unseen
+        changes = [*changes, "tiles.level=null"]
     return configs.load(run / "config.yaml", changes).tiles
 
 

@@ -50,9 +50,13 @@ def find(
         InputError: both or neither are named, nothing is there, or nothing of that split.
     """
     from wsrpn.errors import InputError
+    from wsrpn.slides.facts import MPP_UM
 
-    if mpp is not None and not 0 < mpp < float("inf"):
-        raise InputError(f"--mpp {mpp:g}: a number above 0 was expected.")
+    if mpp is not None and not MPP_UM[0] <= mpp <= MPP_UM[1]:  # no table with it could be read
+        raise InputError(
+            f"--mpp {mpp:g}: no resolution of a slide; micrometres per pixel, {MPP_UM[0]:g} to "
+            f"{MPP_UM[1]:g}, were expected."
+        )
     if slides and data:
         raise InputError("score: name slides or pass --data, one of the two.")
     if slides:
@@ -79,6 +83,7 @@ def _named(run: "TrainedRun", paths: Sequence[Path], split: str) -> Found:
             found += part
         else:
             found.append(slide_of(path))
+    found = _as_trained(run, found, own=False)
     return Found(_of_split(found, split, "the slides that are named"))
 
 
@@ -107,12 +112,20 @@ def _as_trained(run: "TrainedRun", slides: "list[Slide]", *, own: bool) -> "list
         run: its `splits.csv` knows them.
         slides: of a table.
         own: the table is that of the training, which may have moved slides to other splits.
+
+    Raises:
+        InputError: the splits cannot be read.
     """
+    from wsrpn.errors import InputError
+
     path = run.folder / "splits.csv"
     if not path.is_file():
         return slides
-    with path.open(encoding="utf-8", newline="") as file:
-        known = {row.get("slide"): row.get("split") or None for row in csv.DictReader(file)}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            known = {row.get("slide"): row.get("split") or None for row in csv.DictReader(file)}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as the splits of a run ({error}).") from None
     return [
         dataclasses.replace(slide, split=known.get(slide.id) or slide.split if own
                             else slide.split or known.get(slide.id))

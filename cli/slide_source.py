@@ -173,6 +173,7 @@ def scores(place: Place, asked: Selection, *, usual: str) -> Scores:
 
     known = {} if place.sheet is None else sheet.read(place.sheet)
     read = table.read(place.table, score=asked.score or "score", slides=known or None)
+    _tell_of_other_weights(place)
     chosen = _of_split(read, known, asked, usual)
     cohort = _measured(labels.attach(chosen, known, rule=asked.rule), asked.mpp)
     for note in cohort.notes:
@@ -182,6 +183,30 @@ def scores(place: Place, asked: Selection, *, usual: str) -> Scores:
     if not cohort.slides:
         ended(cohort.failed)
     return Scores(cohort, known)
+
+
+def _tell_of_other_weights(place: Place) -> None:
+    """Say so where the scores in a run folder are of weights that it has no longer."""
+    import json
+
+    from wsrpn import files
+    from wsrpn.errors import InputError
+    from wsrpn.slides import cells
+
+    best = sorted((place.folder / "checkpoints").glob("best-*.json"))
+    if not (best and place.table.is_file() and cells.is_parquet(place.table)):
+        return
+    try:
+        now = files.read_json(best[-1], what="the state of a checkpoint")["sha256"]
+        about = json.loads(cells.metadata(place.table)["wsrpn"])
+        was = about["scored"]["weights_sha256"]
+    except (InputError, KeyError, TypeError, ValueError):
+        return  # a table from elsewhere, or one whose faults its reader names
+    if was != now:
+        options.say(
+            f"note: {place.table} was made with other weights than {place.folder} has now; "
+            f"`wsrpn score {place.folder}` scores again"
+        )
 
 
 def _of_split(

@@ -11,7 +11,7 @@ slides=${SLIDES:-$out/slides/slides.csv}
 phantom=${PHANTOM:-'slides?files=true&slides=12&tiles=120&tile=96&mpp=1&burden=0.1-0.3&seed=1'}
 run=$out/run
 
-if [[ ! -e $slides ]]; then
+if [[ -z ${SLIDES:-} && ! -e $slides ]]; then
   wsrpn data phantom "$phantom" --out "$out/slides"
 fi
 config=${CONFIG:-$out/vae.yaml}

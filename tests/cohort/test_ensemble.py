@@ -69,6 +69,19 @@ def test_the_same_tiles_say_the_same():
     np.testing.assert_allclose(aligned(one, one, one.score), one.score, rtol=1e-12)
 
 
+def test_the_same_tiles_say_the_same_though_they_overlap():
+    one = lattice_of(3, side=48.65, size=97.3)
+    np.testing.assert_array_equal(aligned(one, one, one.score), one.score)
+    fewer = dataclasses.replace(one, tissue=np.where(np.arange(len(one)) == 4, 0.0, 1.0))
+    found = aligned(one, fewer, one.score)
+    assert found[4] != one.score[4]  # without its own tile, those that overlap it speak
+    np.testing.assert_array_equal(np.delete(found, 4), np.delete(one.score, 4))
+    coarse = lattice_of(3, side=48.65, size=194.6)  # as large a step, but larger tiles
+    np.testing.assert_allclose(
+        aligned(one, coarse, coarse.score), slowly(one, coarse, coarse.score)
+    )
+
+
 def test_tiles_without_tissue_say_nothing_of_others():
     first = tiles("s", [[0.0, 0.0]], [[0, 0]])
     other = tiles("s", [[1.0, 5.0]], [[0, 0]], tissue=[[1.0, 0.0]])

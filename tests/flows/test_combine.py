@@ -124,3 +124,11 @@ def test_one_table_or_a_file_of_no_known_kind_is_refused(folder):
     tables = (folder / "good.parquet", folder / "blind.parquet")
     said = done("combine", *tables, "--out", folder / "both.xlsx", code=2)
     assert "is .parquet, .csv or .csv.gz" in said.stderr
+
+
+def test_no_table_is_written_over_by_what_is_made_of_it(folder):
+    before = (folder / "blind.parquet").read_bytes()
+    tables = (folder / "good.parquet", folder / "blind.parquet")
+    said = done("combine", *tables, "--out", folder / "." / "blind.parquet", code=2)
+    assert "is one of the tables to combine" in said.stderr
+    assert (folder / "blind.parquet").read_bytes() == before

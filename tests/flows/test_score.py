@@ -18,6 +18,7 @@ from tests import cli
 from tests.scoring import tile_worlds
 from wsrpn import checkpoint, files, models
 from wsrpn import config as configs
+from wsrpn.slides import table
 
 ROOT = Path(__file__).parents[2]
 SIZE = tile_worlds.SIZE
@@ -175,6 +176,37 @@ def test_overlap_can_be_changed_and_training_cannot(run, cohort, tmp_path):
     assert "overlap" in sentence("score", run, cohort, "--set", "tiles.overlp=0.5")
 
 
+def test_a_resolution_that_is_asked_for_takes_the_place_of_the_level_of_the_training(
+    cohort, tmp_path
+):
+    run = tile_worlds.run_folder(tmp_path / "run", "tiles.level=0")
+    out = tmp_path / "s.parquet"
+    done("score", run, cohort, "--set", "tiles.mpp=2", "--out", out)
+    assert set(pq.read_table(out)["width"].to_pylist()) == {2 * SIZE}
+
+
+def test_a_named_slide_keeps_the_split_of_the_training(run, cohort, tmp_path):
+    (run / "splits.csv").write_text("slide,split\ns0,train\ns1,test\n")
+    out = tmp_path / "s.parquet"
+    files_of = [cohort / f"s{number}.png" for number in range(3)]
+    done("score", run, *files_of, "--mpp", 1, "--out", out)
+    assert [one.split for one in table.read(out).slides] == ["train", "test", None]
+    (run / "splits.csv").write_bytes(b"slide,split\n\xff\xfe")
+    assert "splits.csv: not readable" in sentence("score", run, *files_of, "--out", out)
+
+
+def test_scores_of_weights_that_a_run_has_no_longer_are_told(cohort, tmp_path):
+    run = tile_worlds.run_folder(tmp_path / "run")
+    done("score", run, cohort)
+    words = ("eval", run, "--data", cohort / "slides.csv", "--out", tmp_path / "eval")
+    done("calibrate", run, "--data", cohort / "slides.csv")
+    assert "other weights" not in done(*words).stderr
+    tile_worlds.run_folder(run, shade=0.25)
+    assert f"scores.parquet was made with other weights than {run}" in done(*words).stderr
+    done("score", run, cohort)
+    assert "other weights" not in done(*words).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -187,6 +219,7 @@ def test_overlap_can_be_changed_and_training_cannot(run, cohort, tmp_path):
         (("COHORT", "--split", "half"), "--split half: no such choice"),
         (("COHORT", "--shard", "3/2"), "--shard 3/2"),
         (("COHORT", "--mpp", "0"), "--mpp 0"),
+        (("COHORT", "--mpp", "200"), "--mpp 200: no resolution of a slide"),
         (("COHORT", "--precision", "fp8"), "--precision fp8"),
         (("COHORT", "--out", "scores.csv"), "written as .parquet"),
         (("COHORT/s0.png", "COHORT/slides.csv"), "two slides are called 's0'"),

@@ -322,6 +322,16 @@ def test_a_head_in_other_colours_than_its_encoder_is_refused(source, trained, tm
     config = tile_runs.head(source, trained, "tiles.stain=none")
     with pytest.raises(InputError, match=r"brought to one stain.*set the tiles\.stain of that"):
         train(config, tmp_path / "run")
+    config = tile_runs.head(source, trained, "tiles.stain=macenko")
+    with pytest.raises(InputError, match=r"one stain \(reinhard\).*has tiles\.stain=macenko"):
+        train(config, tmp_path / "run")
+
+
+def test_a_frozen_encoder_that_learned_nothing_is_told(source, tmp_path):
+    config = tile_runs.head(source, "none", "model.width=8", "model.depth=3", "train.epochs=1")
+    out = train(config, tmp_path / "run")
+    notes = json.loads((out / "run.json").read_text())["data"]["notes"]
+    assert any("model.weights=none that is random" in note for note in notes)
 
 
 def test_a_classifier_tells_tumour_from_normal(source, tmp_path):
@@ -363,6 +373,13 @@ def test_labels_that_cannot_train_or_choose_are_refused(tmp_path):
         with pytest.raises(InputError, match=words):
             train(config, tmp_path / "run")
         assert not (tmp_path / "run" / "config.yaml").exists()
+    unknown = tile_files.folder(tmp_path / "unknown", slides=3, each=2, val=1)
+    lines = (unknown / "tiles.csv").read_text()
+    (unknown / "tiles.csv").write_text(
+        lines.replace("tumor,val", ",val").replace("normal,val", ",val")
+    )
+    with pytest.raises(InputError, match=r"train\.monitor=loss needs labelled tiles in split val"):
+        train(tile_runs.classifier(unknown, "train.monitor=loss"), tmp_path / "run")
     without = tile_files.folder(tmp_path / "without", slides=2, each=2, val=0)
     nobody = ("data.val_share=0", "data.test_share=0")
     with pytest.raises(InputError, match=r"vae is fitted on .* data\.val_share above 0"):
@@ -372,6 +389,23 @@ def test_labels_that_cannot_train_or_choose_are_refused(tmp_path):
         tmp_path / "run",
     )
     assert not any(key.startswith("val/") for row in rows(out) for key in row)
+
+
+def test_tiles_without_a_label_do_not_thin_the_loss(source, tmp_path):
+    half = shutil.copytree(source, tmp_path / "half")
+    lines = (half / "tiles.csv").read_text().splitlines()
+    val = [n for n, line in enumerate(lines) if ",val" in line]
+    for number in val[::3]:
+        lines[number] = lines[number].replace("tumor,val", ",val").replace("normal,val", ",val")
+    (half / "tiles.csv").write_text("\n".join(lines) + "\n")
+    task, state = opened(tile_runs.classifier(half, "tiles.stain=none"))
+    _, found = task.judge(state, HERE)
+    rest = task.val_feed.dataset
+    rest = rest.where(~np.isnan(rest.label))
+    assert 0 < len(rest) < len(val)
+    feed = loader.feed(rest, task.config, training=False, cache=None, look=task.model.look)
+    _, alone = tile_figures.judge(state, feed, rest, task.config, HERE, normal_only=False)
+    assert found["val/loss"] == pytest.approx(alone["val/loss"])
 
 
 def test_an_autoencoder_needs_no_tumour_anywhere(tmp_path):

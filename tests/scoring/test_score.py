@@ -16,7 +16,7 @@ from wsrpn import config as configs
 from wsrpn.errors import InputError
 from wsrpn.scoring import Options, Shard, score
 from wsrpn.scoring.jobs import CutSlide, of_tiles
-from wsrpn.scoring.parts import Parts
+from wsrpn.scoring.parts import Parts, of_file
 from wsrpn.slides import reader as slide_files
 from wsrpn.slides import table
 from wsrpn.tiling import looks, pixels, sets
@@ -183,6 +183,76 @@ def test_other_weights_pixels_or_cuts_are_scored_anew(tmp_path, run, slides):
     tile_worlds.picture(copy, (80, 64), 99)
     changed = dataclasses.replace(slides[0], file=copy)
     assert score(other, [changed], out, options=Options(tiles, precision="fp32")).done == ("s0",)
+
+
+def test_another_option_of_the_model_is_scored_anew(tmp_path, run, slides):
+    """With equal weights, too: which score leads is such an option."""
+    out = tmp_path / "s.parquet"
+    score(run, slides[:1], out)
+    model = {**run.config.model, "slow": 0.001}
+    other = dataclasses.replace(run, config=dataclasses.replace(run.config, model=model))
+    assert score(other, slides[:1], out).done == ("s0",)
+
+
+def test_another_scale_of_the_mask_of_tissue_is_scored_anew(tmp_path, run, slides):
+    """Columns of slides.csv say what a pixel of a mask is."""
+    out, mask = tmp_path / "s.parquet", tmp_path / "mask.png"
+    Image.fromarray(np.full((2, 2), 255, dtype=np.uint8)).save(mask)
+    grid = {"tile_px0": "40", "grid_w": "2", "grid_h": "2"}
+    one = dataclasses.replace(slides[0], tissue=mask, extra=grid)
+    tiles = dataclasses.replace(run.config.tiles, min_tissue=0.5)
+    assert score(run, [one], out, options=Options(tiles)).tiles == 20
+    half = dataclasses.replace(one, extra={**grid, "tile_px0": "20"})
+    assert score(run, [half], out, options=Options(tiles)).tiles == 8
+    noted = dataclasses.replace(half, extra={**half.extra, "scanner": "B"})
+    assert score(run, [noted], out, options=Options(tiles)).skipped == ("s0",)
+
+
+def test_pixels_beside_a_slide_file_are_part_of_what_decides_its_scores(tmp_path):
+    (tmp_path / "a.mrxs").write_bytes(b"index")
+    alone = of_file(tmp_path / "a.mrxs")
+    data = tmp_path / "a" / "Data0000.dat"
+    data.parent.mkdir()
+    data.write_bytes(b"pixels")
+    before = of_file(tmp_path / "a.mrxs")
+    data.write_bytes(b"other pixels")
+    assert alone != before != of_file(tmp_path / "a.mrxs")
+
+
+def test_a_tile_that_was_never_read_fails_its_slide(tmp_path, run, slides, monkeypatch):
+    whole = pixels.read
+
+    def less(file, boxes, size):
+        for index, levels in whole(file, boxes, size):
+            keep = index != 7
+            yield index[keep], levels[keep]
+
+    monkeypatch.setattr(pixels, "read", less)
+    done = score(run, slides[:1], tmp_path / "s.parquet", options=Options(batch=4))
+    assert "of 20 is not finite" in done.failed["s0"]
+
+
+def test_slides_scored_with_other_weights_meanwhile_never_share_a_table(
+    tmp_path, run, slides, monkeypatch
+):
+    out = tmp_path / "s.parquet"
+    score(run, slides, out)
+    before = out.read_bytes()
+    other = tile_worlds.opened(tmp_path / "other", shade=0.25)
+    told = []
+
+    def listen(slide, count):
+        """Another command writes s0 again, between its part and the table."""
+        if slide == "s2" and not told:
+            told.append(slide)
+            score(other, slides[:1], tmp_path / "t.parquet")
+            Parts(tmp_path / "t.parquet").path("s0").replace(Parts(out).path("s0"))
+
+    third = tile_worlds.opened(tmp_path / "third", shade=0.5)
+    with pytest.raises(InputError, match="other weights or options"):
+        score(third, slides, out, listen=listen)
+    assert out.read_bytes() == before
+    assert score(third, slides, out).done == ("s0",)
 
 
 def test_another_split_or_patient_is_told_without_scoring_again(tmp_path, run, slides):

@@ -77,6 +77,17 @@ def test_what_was_not_scanned_is_white():
     assert np.asarray(reading.small(empty, 4)).min() == 255
 
 
+def test_levels_of_16_bits_are_not_cut_off_at_255(tmp_path):
+    deep = np.full((64, 64), 40_000, np.uint16)
+    for name in ("strips.tif", "plain.png"):  # read by tiffslide and by Pillow
+        Image.fromarray(deep).save(tmp_path / name)
+        with (
+            reader.open_slide(tmp_path / name) as slide,
+            pytest.raises(InputError, match=rf"{name}: more than 8 bits a channel"),
+        ):
+            slide.read((0.0, 0.0, 8.0, 8.0), (8, 8))
+
+
 def test_what_cannot_be_opened_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such file"):
         reader.open_slide(tmp_path / "gone.svs")
@@ -84,6 +95,10 @@ def test_what_cannot_be_opened_is_one_sentence(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(b"nothing of the kind")
         with pytest.raises(InputError, match="cannot be opened as a slide"):
             reader.open_slide(tmp_path / name)
+    # A TIFF cut off before its directory: tiffslide opens it and fails when it is asked.
+    (tmp_path / "cut.svs").write_bytes(b"II*\0" + (1_000_000).to_bytes(4, "little") + bytes(64))
+    with pytest.raises(InputError, match=r"cut\.svs: cannot be opened as a slide"):
+        reader.open_slide(tmp_path / "cut.svs")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     Image.new("L", (10, 10)).save(tmp_path / "big.png")
     with pytest.raises(InputError, match="pyramidal TIFF"):

@@ -146,6 +146,16 @@ def test_jpeg_tiles_decoded_here_are_those_of_openslide(tmp_path, monkeypatch):
             assert np.array_equal(slide.read(box, size), found)
 
 
+def test_colours_that_are_not_stored_as_rgb_are_left_to_openslide(tmp_path):
+    colour = (200, 90, 150)
+    values = np.asarray(Image.new("RGB", (300, 300), colour).convert("YCbCr"))
+    options = {"photometric": "ycbcr", "subsampling": (1, 1), "compression": "adobe_deflate"}
+    tifffile.imwrite(tmp_path / "s.tif", values, tile=(256, 256), **options)
+    with reader.open_slide(tmp_path / "s.tif") as slide:
+        found = slide.read((0.0, 0.0, 9.0, 9.0), (9, 9))
+    assert np.abs(found.astype(int) - colour).max() <= 2
+
+
 def test_without_imagecodecs_openslide_decodes(tmp_path, monkeypatch):
     pyramid.write(tmp_path / "s.tif", pyramid.picture(300, 300), jpeg=True)
     without(monkeypatch, "imagecodecs")

@@ -461,3 +461,13 @@ def test_a_killed_writer_leaves_the_old_table(tmp_path, monkeypatch):
         table.write(dataclasses.replace(made, rule="any"), path)
     assert path.read_bytes() == before
     assert not list(tmp_path.glob("*.tmp.*"))
+
+
+def test_what_a_killed_process_left_half_written_is_not_read(tmp_path):
+    folder = tmp_path / "all"
+    table.write(cohort(tmp_path), folder / "s.parquet")
+    half = (folder / "s.parquet").read_bytes()[:500]
+    (folder / ".t.tmp.123.parquet").write_bytes(half)
+    read = table.read(folder)
+    assert [one.slide for one in read.slides] == ["a", "b"]
+    assert not read.failed

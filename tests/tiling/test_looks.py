@@ -159,3 +159,12 @@ def test_the_mean_of_looks_is_the_mean_of_what_they_lead_back_to(seed):
     expected = (looks.inverse(a) @ point + looks.inverse(b) @ point) / 2
     assert_close(looks.inverse(looks.mean([a, b])) @ point, expected, atol=1e-4, rtol=1e-4)
     assert_close(looks.mean([a, a, a]), a, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stain", ["none", "reinhard", "macenko"])
+@pytest.mark.parametrize("intensity", ["none", "white"])
+def test_a_look_shows_what_it_was_made_by(stain, intensity):
+    tiles = levels(strengths())
+    light = looks.fit(tiles, stain="none", intensity=intensity)
+    whole = looks.compose(looks.fit(tiles, stain=stain, intensity=intensity), looks.inverse(light))
+    assert looks.kind(looks.mean([whole, whole])) == stain

@@ -373,6 +373,34 @@ def test_slides_without_annotation_are_unknown_and_said_so(cohort):
     assert any("neither an annotation" in note for note in tiles.notes)
 
 
+def test_tiles_outside_outlines_that_are_not_exhaustive_are_unknown(cohort):
+    tiles = sets.load(config_of(cohort, size=96, tiles=TilesConfig(mpp=1.0)))
+    rows = list(csv.DictReader(cohort.read_text().splitlines()))
+    which = next(row for row in rows if row["annotation"])
+    said = [{**row, "exhaustive": "no" if row is which else "yes"} for row in rows]
+    path = table(cohort.parent, said, "missing.csv")
+    found = sets.load(config_of(path, size=96, tiles=TilesConfig(mpp=1.0)))
+    own = np.array([slide.id == which["slide"] for slide in tiles.slides])[tiles.slide]
+    assert np.isnan(found.label[own]).sum() == (tiles.label[own] == 0).sum() > 0
+    assert (found.label[own] == 1).sum() == tiles.label[own].sum() > 0
+    np.testing.assert_array_equal(found.label[~own], tiles.label[~own])
+    assert any("not exhaustively annotated" in note for note in found.notes)
+
+
+def test_the_same_pixels_in_two_splits_are_refused_under_any_name(cohort, tmp_path):
+    file = next(csv.DictReader(cohort.read_text().splitlines()))["file"]
+    twice = [{"slide": name, "file": file, "split": name} for name in ("train", "test")]
+    path = table(cohort.parent, twice, "twice.csv")
+    with pytest.raises(InputError, match=r"more than one split.*train \(train\).*test \(test\)"):
+        sets.load(config_of(path, size=96, tiles=TilesConfig(mpp=1.0)))
+    one = picture(tmp_path / "one.png").name
+    rows = [{"slide": s, "x": 0, "y": 0, "split": s, "image": one} for s in ("train", "val")]
+    with pytest.raises(InputError, match="1 tile in more than one split"):
+        sets.load(config_of(table(tmp_path, rows)))
+    rows = [{**row, "split": "train"} for row in rows]
+    assert len(sets.load(config_of(table(tmp_path, rows), val_share=0.0))) == 2
+
+
 def test_slides_without_files_and_other_sources_are_refused(tmp_path):
     (tmp_path / "slides.csv").write_text("slide\na\n")
     refused = {

@@ -55,6 +55,12 @@ def test_a_slide_of_one_kind_is_not_split(tmp_path, colour, share):
     assert found_in(tmp_path, noisy(values)).mask.mean() == share
 
 
+@pytest.mark.parametrize(("colour", "share"), [(GLASS, 0.0), (STAIN, 1.0)])
+def test_a_slide_that_is_smaller_than_a_speck_is_no_speck(tmp_path, colour, share):
+    values = np.broadcast_to(np.array(colour), (192, 192, 3))
+    assert found_in(tmp_path, noisy(values)).mask.mean() == share
+
+
 def test_pale_and_dark_tissue_without_glass_are_both_tissue(tmp_path):
     values = np.array([STAIN, (90, 40, 110)])[np.arange(800) // 400][:, None].repeat(800, axis=1)
     assert found_in(tmp_path, noisy(values)).mask.all()

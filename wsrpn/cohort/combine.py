@@ -18,6 +18,7 @@ from wsrpn.errors import InputError, counted
 from wsrpn.slides.normalise import numbers
 from wsrpn.tiles import Cohort, Tiles
 
+ROUNDING = 1e-3  # share of its side by which a tile may miss another one's place and be the same
 PARTNER = 0.01  # share of a tile that another table's tiles must cover to say anything of it
 
 
@@ -78,6 +79,8 @@ def mean(values: Float[np.ndarray, "m n"], weights: Sequence[float]) -> Float[np
 def aligned(first: Tiles, other: Tiles, values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " n"]:
     """What tiles of another table say of those of the first: their mean over the shared area.
 
+    Of a table with the very same tile only that one counts, also where its neighbours overlap it.
+
     Args:
         first: whose tiles are asked about.
         other: of the same slide, whatever their size, pitch and overlap.
@@ -96,7 +99,20 @@ def aligned(first: Tiles, other: Tiles, values: Float[np.ndarray, " k"]) -> Floa
             area = np.where(np.isnan(here), 0.0, wide * high)
             weighed += area, area * np.nan_to_num(here)
     covered = weighed[0] >= PARTNER * first.size_px0[0] * first.size_px0[1]
-    return np.where(covered, weighed[1] / np.where(covered, weighed[0], 1.0), np.nan)
+    found = np.where(covered, weighed[1] / np.where(covered, weighed[0], 1.0), np.nan)
+    same = _same(first, other, known)
+    return np.where(np.isnan(same), found, same)
+
+
+def _same(first: Tiles, other: Tiles, known: Float[np.ndarray, "gh gw"]) -> Float[np.ndarray, " n"]:
+    """What the tile of the other table in the very same place says; nan where there is none."""
+    size, pitch = np.array(first.size_px0), np.array(other.lattice.pitch_px0)
+    at = (first.corner_px0 - np.array(other.lattice.origin_px0)) / pitch
+    column, row = cell = np.round(at).astype(np.int64).T
+    here = (np.abs(at - cell.T) * pitch <= ROUNDING * size).all(axis=1)
+    here &= bool((np.abs(size - np.array(other.size_px0)) <= ROUNDING * size).all())
+    here &= (column >= 0) & (column < known.shape[1]) & (row >= 0) & (row < known.shape[0])
+    return np.where(here, known[row * here, column * here], np.nan)
 
 
 def _overlaps(first: Tiles, other: Tiles, axis: int) -> list[tuple[np.ndarray, np.ndarray]]:

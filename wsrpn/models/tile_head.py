@@ -48,6 +48,11 @@ def trained(path: str) -> dict[str, Tensor]:
     Raises:
         InputError: no such folder or file, damaged, or without the encoder of a VAE.
     """
+    if not Path(path).exists():
+        raise InputError(
+            f"model.weights: no such folder or file: {path}; tile_head takes the run folder of a "
+            "vae, a .safetensors of its checkpoints, or none."
+        )
     if Path(path).is_dir():
         tensors = dict(checkpoint.load(Path(path) / "checkpoints", "best").tensors)
     else:

@@ -86,24 +86,16 @@ class Engine:
 
     def about(self) -> dict[str, Any]:
         """What decides the scores of a tile, for the table and for the digests of its parts."""
-        own = self.tiles
+        own, model = self.tiles, self.run.config.model
+        # Which score leads is an option, too; what training began with is not in the scores.
+        chosen = {name: value for name, value in model.items() if name not in ("name", "weights")}
         return {
             **self.run.provenance(),
+            "model_options": chosen,
             "scoring": _VERSION,
             "size": self.size,
             "precision": str(self.dtype).removeprefix("torch."),
-            "tiles": {
-                name: getattr(own, name)
-                for name in (
-                    "mpp",
-                    "level",
-                    "overlap",
-                    "tissue",
-                    "min_tissue",
-                    "stain",
-                    "intensity",
-                )
-            },
+            "tiles": {name: getattr(own, name) for name in _DECIDING},
         }
 
     def batches(self, opened: Opened, notes: list[str]) -> Iterator[Pixels]:

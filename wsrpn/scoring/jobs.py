@@ -26,6 +26,7 @@ from wsrpn.tiling.store import TilePixels
 
 Chosen = Int[np.ndarray, " m"]
 Read = Callable[[Chosen], Iterator[tuple[Chosen, UInt8[np.ndarray, "m size size 3"]]]]
+_SCALE = ("tile_px0", "grid_w", "grid_h")  # columns that say what a pixel of a mask is
 _AT_ONCE = 64  # listed tiles that are read in one go
 
 
@@ -93,6 +94,8 @@ class CutSlide:
         """See `Job`."""
         own = self.slide
         seen = [parts.of_file(path) for path in (own.file, own.tissue) if path is not None]
+        if own.tissue is not None:
+            seen.append([own.extra.get(name) for name in _SCALE])
         return parts.digest([about, own.id, own.mpp, self.mpp, own.extent_px0, seen])
 
     def anywhere(self) -> Job:

@@ -31,7 +31,8 @@ def join(parts: Parts, slides: Mapping[str, Slide]) -> None:
             decide a score.
 
     Raises:
-        InputError: a part cannot be read; it is removed, so that the next run makes it again.
+        InputError: a part cannot be read; it is removed, so that the next run makes it again. Or
+            the parts were not scored alike.
     """
     names = sorted(slides)
     schema = _schema(parts, names, slides)
@@ -68,7 +69,7 @@ def _schema(parts: Parts, names: Sequence[str], slides: Mapping[str, Slide]) -> 
     """All columns of all parts, fractional where one of them is, and the metadata of all."""
     kinds: dict[str, pa.DataType] = {}
     said: list[dict[str, Any]] = []
-    about: bytes = b"{}"
+    about: bytes = b""
     for name in names:
         own = cells.parquet(parts.path(name)).schema_arrow
         for field in own:
@@ -76,7 +77,13 @@ def _schema(parts: Parts, names: Sequence[str], slides: Mapping[str, Slide]) -> 
             if whole != field.type:
                 kinds[field.name] = pa.float64()
         texts = own.metadata
-        about = texts[part_files.ABOUT]
+        about = about or texts[part_files.ABOUT]
+        if texts[part_files.ABOUT] != about:
+            raise InputError(
+                f"{parts.path(name)}: scored with other weights or options than {names[0]}, as if "
+                "two commands wrote the same table; give each an --out of its own, or, with --ray, "
+                "say --precision."
+            )
         said.append({
             fact: json.loads(texts[fact.encode()])
             for fact in columns.FACTS if fact.encode() in texts

@@ -166,4 +166,13 @@ def of_file(path: Path) -> list[Any]:
         if about.st_size > 2 * _EDGE:
             file.seek(-_EDGE, 2)
         whole.update(file.read())
-    return [about.st_size, about.st_mtime_ns, whole.hexdigest()]
+    return [about.st_size, about.st_mtime_ns, whole.hexdigest(), *_beside(path)]
+
+
+def _beside(path: Path) -> list[Any]:
+    """Names, sizes and times of the files that hold the pixels of a MIRAX slide."""
+    folder = path.with_suffix("")
+    if path.suffix.lower() != ".mrxs" or not folder.is_dir():
+        return []
+    found = [(one.name, one.stat()) for one in sorted(folder.iterdir())]
+    return [[name, about.st_size, about.st_mtime_ns] for name, about in found]

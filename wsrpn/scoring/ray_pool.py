@@ -179,6 +179,8 @@ def _run(crew: _Crew, jobs: Sequence[Job], parts: Parts, listen: Listener | None
             else:
                 reason = f"slide {name}: {tries} workers died over it; it may need more memory."
                 outcome.failed[name] = reason
+        except crew.ray.exceptions.RayTaskError as error:
+            raise error.cause from None  # as without Ray: the cause, and no trace of the worker
         crew.fill(parts)
     return outcome
 

@@ -197,7 +197,7 @@ def _scored(slide: _Slide, tiles: Tiles) -> Tiles:
     index = np.concatenate(slide.index)
     found: dict[str, Float[np.ndarray, " n"]] = {}
     for name, values in slide.columns.items():
-        whole = np.empty(len(tiles), dtype=np.float32)
+        whole = np.full(len(tiles), np.nan, dtype=np.float32)  # what nobody read is not finite
         whole[index] = torch.cat(values).cpu().numpy()
         odd = int((~np.isfinite(whole)).sum())
         if odd:

@@ -119,6 +119,7 @@ def _fits(page: Any) -> bool:
         and page.shape == (page.imagelength, page.imagewidth, 3)
         and page.dtype == np.uint8
         and page.planarconfig == 1
+        and page.photometric in ((2, 6) if page.compression == 7 else (2,))  # RGB, or YCbCr in JPEG
         and max(page.tilewidth, page.tilelength) <= _LARGEST
         and min(page.databytecounts, default=0) > 0  # OpenSlide knows what an empty tile means
     )

@@ -58,10 +58,14 @@ class _Pyramid(Reader):
     def __init__(self, path: Path, library: str) -> None:
         self.path, self._library = path, library
         self._file = _opened(path, library)
-        facts = self._file.properties
-        self.mpp = _mpp(facts, library)
-        self._levels = tuple((int(wide), int(high)) for wide, high in self._file.level_dimensions)
-        self.extent_px0 = self._levels[0]
+        try:
+            facts = self._file.properties
+            levels = tuple((int(wide), int(high)) for wide, high in self._file.level_dimensions)
+            self.extent_px0 = levels[0]
+        except Exception as error:  # tiffslide opens whatever begins like a TIFF, then looks at it
+            self._file.close()
+            raise _Unfit(f"{library} says: {error}") from None
+        self.mpp, self._levels = _mpp(facts, library), levels
         self.downsamples = tuple(regions.snapped(self.extent_px0, size) for size in self._levels)
         x, y = (_number(facts.get(f"{library}.bounds-{axis}")) or 0.0 for axis in "xy")
         self.offset_px0 = (x, y)

@@ -53,7 +53,7 @@ class Reader(abc.ABC):
             RGB, white where there is no slide and where nothing was scanned.
 
         Raises:
-            InputError: the file is damaged there.
+            InputError: the file is damaged there, or has more than 8 bits a channel.
         """
         part = regions.plan(self.downsamples, box_px0, size_px)
         if math.prod(part.size_level) > _MOST_IN_ONE and max(size_px) > 1:
@@ -63,6 +63,8 @@ class Reader(abc.ABC):
             return whole
         try:
             image = self._padded(part)
+        except TooDeep as error:
+            raise InputError(f"{self.path}: {error}") from None
         except Exception as error:  # each format has faults of its own kind
             self._recover()
             x, y = (round(max(edge, 0.0)) for edge in box_px0[:2])
@@ -146,8 +148,18 @@ class Reader(abc.ABC):
         self.close()
 
 
+class TooDeep(ValueError):
+    """Levels that 8 bits cannot hold."""
+
+
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB on white, because what was not scanned is transparent and black where that is dropped."""
+    """RGB on white, because what was not scanned is transparent and black where that is dropped.
+
+    Raises:
+        TooDeep: more than 8 bits a channel, which Pillow would cut off at 255.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise TooDeep("more than 8 bits a channel; a slide is 8-bit RGB, convert it.")
     if image.mode in ("RGBA", "LA", "P"):
         whole = image.convert("RGBA")
         alpha = whole.getchannel("A")

@@ -208,6 +208,8 @@ def _is_part(path: Path, folder: Path) -> bool:
 
 
 def _may(path: Path) -> bool:
+    if path.name.startswith("."):  # half written by a killed process, or a shadow of macOS
+        return False
     named = cells.is_csv(path) or cells.is_parquet(path)
     return named or path.suffix.lower() in (*arrays.H5, *arrays.NPZ)
 

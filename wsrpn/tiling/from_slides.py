@@ -1,5 +1,6 @@
 """Tiles straight from slide files: cut where there is tissue, labelled by the slides' outlines."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def read(path: Path, config: RunConfig) -> TileSet:
 
     Returns:
         A slide that cannot be cut or labelled is in `failed`. Tiles of normal slides are 0, those
-        of slides without an annotation unknown.
+        of slides without an annotation unknown, and so are those outside of annotations that are
+        not exhaustive.
 
     Raises:
         InputError: a fault of the table, or no slide with a file.
@@ -41,7 +43,7 @@ def read(path: Path, config: RunConfig) -> TileSet:
     notes = [*done.notes]
     if len(filed) < len(slides):
         notes.append(f"{counted(len(slides) - len(filed), 'slide')} without a file left out.")
-    return _joined(str(path), done, cuts, tuple(notes))
+    return _joined(str(path), *_unsure(done, notes), cuts)
 
 
 def _cuts(slides: list[Slide], config: RunConfig, failed: dict[str, str]) -> Iterator[Cut]:
@@ -76,7 +78,32 @@ def _unscored(made: Cut) -> Tiles:
     )
 
 
-def _joined(name: str, done: Cohort, cuts: dict[str, Cut], notes: tuple[str, ...]) -> TileSet:
+def _unsure(done: Cohort, notes: list[str]) -> tuple[Cohort, tuple[str, ...]]:
+    """The cohort with tiles unknown that nobody can call normal, and a note if there are any.
+
+    Where tumour is known to be missing from the outlines, a tile outside of them may be tumour.
+    """
+    slides: list[Tiles] = []
+    which: list[str] = []
+    many = 0
+    for tiles in done.slides:
+        unsure = (tiles.label == 0) & (not tiles.exhaustive)
+        if unsure.any():
+            which.append(tiles.slide)
+            many += int(unsure.sum())
+            tiles = dataclasses.replace(tiles, label=np.where(unsure, np.nan, tiles.label))
+        slides.append(tiles)
+    if which:
+        named = f"{', '.join(which[:5])}{', …' if len(which) > 5 else ''}"
+        notes = [
+            *notes,
+            f"{counted(many, 'tile')} outside the outlines of slides that are not exhaustively "
+            f"annotated ({named}): unknown, not normal.",
+        ]
+    return dataclasses.replace(done, slides=tuple(slides)), tuple(notes)
+
+
+def _joined(name: str, done: Cohort, notes: tuple[str, ...], cuts: dict[str, Cut]) -> TileSet:
     """The labelled tiles of all slides as columns."""
     kept = [(tiles, cuts[tiles.slide]) for tiles in done.slides]
     counts = [len(one) for _, one in kept]

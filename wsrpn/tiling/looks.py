@@ -57,6 +57,17 @@ def compose(after: Float[Tensor, "*a 3 4"], before: Float[Tensor, "*b 3 4"]) -> 
     return torch.cat((linear, offset), dim=-1).float()
 
 
+def kind(look: Float[Tensor, "3 4"]) -> Stain:
+    """What a look without a light of its own was made by.
+
+    Mean and spread of each channel leave the channels apart, directions of stains mix them.
+    """
+    if torch.equal(look, identity()):
+        return "none"
+    linear = look[:, :3]
+    return "reinhard" if torch.equal(linear, linear.diag().diag()) else "macenko"
+
+
 def inverse(look: Float[Tensor, "3 4"]) -> Float[Tensor, "3 4"]:
     """The map that undoes a look."""
     back = torch.linalg.inv(look[:, :3].double())

@@ -14,6 +14,7 @@ from wsrpn.errors import InputError, counted
 from wsrpn.slides import cells, phantom, sheet
 from wsrpn.tiles import Slide, TileSet
 from wsrpn.tiling import from_slides, listed, pictures
+from wsrpn.types import SPLITS
 
 _PREFIXES = ("tiles:", "slides:")
 _EXPECTED = (
@@ -33,7 +34,7 @@ def load(config: RunConfig) -> TileSet:
 
     Raises:
         InputError: nothing to read there, a fault in the tables, a slide that fails while
-            `data.on_error` is `stop`, a patient in two splits, or no tiles at all.
+            `data.on_error` is `stop`, a patient or the same pixels in two splits, or no tiles.
     """
     tiles = dataclasses.replace(_read(config), name=config.data.source)
     if tiles.failed and not len(tiles):
@@ -44,6 +45,7 @@ def load(config: RunConfig) -> TileSet:
         raise InputError(f"{tiles.name}: no tiles in it.{''.join(' ' + n for n in tiles.notes)}")
     tiles = _in_splits(_told_of_size(tiles, config), config.data)
     _refuse_leaks(tiles)
+    _refuse_shared(tiles)
     return _fewer(tiles, config.tiles.most)
 
 
@@ -199,6 +201,27 @@ def _refuse_leaks(tiles: TileSet) -> None:
     raise InputError(
         f"{tiles.name}: patients in more than one split: {named}{more}. Put all slides of a "
         "patient into one split."
+    )
+
+
+def _refuse_shared(tiles: TileSet) -> None:
+    """Stop where two splits have the same pixels, under the names of two slides.
+
+    Raises:
+        InputError: names the file and both slides.
+    """
+    split = np.array([SPLITS.index(str(slide.split)) for slide in tiles.slides])[tiles.slide]
+    pixels = np.concatenate([tiles.file[:, None], np.nan_to_num(tiles.box_px, nan=-1.0)], axis=1)
+    _, first, same = np.unique(pixels, axis=0, return_index=True, return_inverse=True)
+    before = first[same.ravel()]
+    shared = np.flatnonzero(split != split[before])
+    if not len(shared):
+        return
+    here, there = (tiles.slides[tiles.slide[one]] for one in (shared[0], before[shared[0]]))
+    raise InputError(
+        f"{tiles.name}: {counted(len(shared), 'tile')} in more than one split, first of "
+        f"{tiles.files[tiles.file[shared[0]]]}, which is slide {there.id} ({there.split}) and "
+        f"slide {here.id} ({here.split}); name each once, or give both one patient."
     )
 
 

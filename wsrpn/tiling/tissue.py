@@ -27,6 +27,7 @@ _BLACK = 20  # grey levels; as dark is no tissue, but what a scanner fills up wi
 _USUAL_UM = 0.5  # micrometres per pixel where nobody knows, for the size of the small picture only
 _FINEST = 256  # pixels that the longer side of the small picture has at least, if the slide has
 _MOST = 16_000_000  # pixels of the small picture
+_SPECK = 0.05  # of the picture: what is larger is no speck, however small the slide
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def find(reader: Reader, slide: Slide, how: str) -> Tissue:
     picture = reader.read((0.0, 0.0, float(wide), float(high)), size)
     pixel = (wide / size[0], high / size[1])
     area_um2 = math.prod(pixel) * (mpp if mpp is not None else _USUAL_UM) ** 2
-    return Tissue(clean(stained(picture), SMALL_UM2 / area_um2), pixel)
+    least = min(SMALL_UM2 / area_um2, _SPECK * math.prod(size))
+    return Tissue(clean(stained(picture), least), pixel)
 
 
 def _size(extent_px0: tuple[int, int], mpp: float | None) -> tuple[int, int]:

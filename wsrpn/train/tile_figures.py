@@ -70,7 +70,7 @@ def judge(
         Fitted numbers (`fitted/NAME`), and:
 
         - `val/loss`, with `normal_only` the training's own with the weights of its end, else the
-          cross-entropy;
+          cross-entropy of the tiles with a label;
         - with a reconstruction `val/reconstruction`, the raw loss of that name;
         - with a latent `val/kl` in nats and `val/active_units`, the dimensions whose mean varies
           over the tiles with a variance above 0.01 (Burda et al., Importance weighted
@@ -90,7 +90,8 @@ def judge(
         )
         fitted = validate.fitted(state, config, np.stack(rows), tiles.labels())
     told = ask(state, feed, tiles.labels(), config, here, ids=ids)
-    found = validate.ranked(told.logits, tiles.labels())
+    known = ~np.isnan(tiles.label)
+    found = validate.ranked(told.logits[known], tiles.labels()[known]) if known.any() else {}
     of = tiles.label == 0 if normal_only else np.ones(len(tiles), dtype=bool)
     if normal_only:
         found["val/loss"] = objective(told, config, of)

@@ -21,7 +21,7 @@ from wsrpn.errors import InputError, counted
 from wsrpn.losses.latent import capacity_at
 from wsrpn.models.base import models
 from wsrpn.tiles import TileSet
-from wsrpn.tiling import loader, sets
+from wsrpn.tiling import loader, looks, sets
 from wsrpn.train import phases
 from wsrpn.train.distributed import World
 from wsrpn.train.loop import State
@@ -83,6 +83,11 @@ class TileTask(Task):
                 f"{self.name}: train.monitor={train.monitor} needs normal and tumour tiles in "
                 f"split val; change data.val_share, or set train.monitor=loss or last.{notes}"
             )
+        if train.monitor == "loss" and len(val) and not (normal or tumour or self.normal_only):
+            raise InputError(
+                f"{self.name}: train.monitor=loss needs labelled tiles in split val; label some, "
+                f"change data.val_share, or set train.monitor=last.{notes}"
+            )
         if self.normal_only and len(val) and not normal:
             raise InputError(
                 f"{self.name}: no tile of split val is labelled normal, and model "
@@ -115,6 +120,7 @@ class TileTask(Task):
                     *dict.fromkeys(note for note in fed if note not in tiles.notes),
                     *_other_resolution(self.feed.dataset, self.config),
                     *_without_effect(self.config),
+                    *_learned_nothing(self.config),
                 ],
                 "unreadable": {**tiles.failed, **self.feed.failed, **self.val_feed.failed},
             },
@@ -230,10 +236,12 @@ def _other_resolution(tiles: TileSet, config: RunConfig) -> list[str]:
 
 def _refuse_other_look(look: Tensor, config: RunConfig) -> None:
     """Stop where weights were trained on other colours than they are to go on with."""
-    changed = not torch.equal(look.cpu(), torch.eye(3, 4))
-    if changed == (config.tiles.stain != "none"):
+    made_by = looks.kind(look.cpu())
+    if made_by == config.tiles.stain:
         return
-    was = "brought to one stain" if changed else "in the colours of their slides"
+    was = "in the colours of their slides"
+    if made_by != "none":
+        was = f"brought to one stain ({made_by})"
     raise InputError(
         f"model.weights={config.model.get('weights')}: trained on tiles {was}, and this config has "
         f"tiles.stain={config.tiles.stain}; set the tiles.stain of that training."
@@ -249,3 +257,13 @@ def _without_effect(config: RunConfig) -> list[str]:
         "data.rename": bool(config.data.rename),
     }
     return [f"{key} has no effect on tiles." for key, is_set in asked.items() if is_set]
+
+
+def _learned_nothing(config: RunConfig) -> list[str]:
+    """A sentence if what is frozen has never been trained."""
+    if not config.train.freeze_backbone or config.model.get("weights") != "none":
+        return []
+    return [
+        "train.freeze_backbone keeps the encoder as it is, and with model.weights=none that is "
+        "random; name trained weights."
+    ]
