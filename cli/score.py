@@ -190,6 +190,7 @@ def _say(scored: "Scored", own: "object", path: Path) -> None:
         some = ", ".join(scored.missing[:SOME]) + (", …" if len(scored.missing) > SOME else "")
         options.say(
             f"{path} waits for {counted(len(scored.missing), 'slide')} of --shard {others}: {some}"
+            + ("; until then it is what it was" if path.is_file() else "")
         )
     done = f"{counted(len(scored.done), 'slide')}, {counted(scored.tiles, 'tile')}"
     speed = f", {scored.per_second:.0f} tiles/s" if scored.tiles else ""

@@ -133,6 +133,18 @@ def test_slides_of_one_table_alone_are_listed_with_the_table_that_lacks_them():
         combine([cohort(two[0]), cohort(two[1])], given([], ["a", "b"]))
 
 
+def test_slides_whose_tables_share_no_place_are_listed():
+    a, b = (lattice_of(seed, side=50.0, size=50.0) for seed in (1, 2))
+    far = dataclasses.replace(b.lattice, origin_px0=(1e5, 1e5))
+    away = dataclasses.replace(b, lattice=far)
+    same = dataclasses.replace(a, slide="t"), dataclasses.replace(b, slide="t")
+    made = combine([cohort(a, same[0]), cohort(away, same[1])], given([], ["a", "b"]))
+    assert [one.slide for one in made.slides] == ["t"]
+    assert "no tile of b meets one of a" in made.failed["s"]
+    with pytest.raises(InputError, match="full-size pixels of the same file"):
+        combine([cohort(a), cohort(away)], given([], ["a", "b"]))
+
+
 def test_the_mean_of_nothing_weighed_is_of_all_that_is_there():
     found = mean(np.array([[1.0, np.nan], [2.0, np.nan], [np.nan, 5.0]]), (0.0, 0.0, 1.0))
     np.testing.assert_array_equal(found, [1.5, 5.0])

@@ -334,6 +334,13 @@ def test_a_frozen_encoder_that_learned_nothing_is_told(source, tmp_path):
     assert any("model.weights=none that is random" in note for note in notes)
 
 
+def test_an_encoder_that_saw_other_pixels_than_its_head_is_told(source, trained, tmp_path):
+    config = tile_runs.head(source, trained, "tiles.mpp=3.5", "train.epochs=1")
+    out = train(config, tmp_path / "run")
+    notes = json.loads((out / "run.json").read_text())["data"]["notes"]
+    assert any("learned with" in note and "and not 3.5" in note for note in notes)
+
+
 def test_a_classifier_tells_tumour_from_normal(source, tmp_path):
     config = tile_runs.classifier(source, "train.epochs=6", "train.lr=0.005")
     out = train(config, tmp_path / "run")

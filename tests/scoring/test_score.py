@@ -170,6 +170,16 @@ def test_only_what_is_missing_is_scored_after_a_slide_is_added(tmp_path, run, sl
     assert done.path.read_bytes() == score(run, slides, tmp_path / "o.parquet").path.read_bytes()
 
 
+def test_slides_that_leave_a_table_are_told_and_come_back_without_a_look(tmp_path, run, slides):
+    out = tmp_path / "s.parquet"
+    score(run, slides, out)
+    fewer = score(run, slides[1:2], out)
+    assert any("2 slides of the earlier s.parquet" in note for note in fewer.notes)
+    assert any("s0, s2" in note for note in fewer.notes)
+    again = score(run, slides, out)
+    assert (again.done, again.notes) == ((), ())
+
+
 def test_other_weights_pixels_or_cuts_are_scored_anew(tmp_path, run, slides):
     out = tmp_path / "s.parquet"
     score(run, slides[:1], out)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -248,6 +249,14 @@ def test_an_empty_split_has_no_batches_and_an_empty_training_is_refused(folder):
     assert (len(fed), fed.steps, list(fed())) == (0, 0, [])
     with pytest.raises(InputError, match="no images"):
         loader.feed(nothing, config, training=True, cache=None)
+
+
+def test_more_tiles_than_the_memory_holds_are_refused_before_it_is_full(folder, monkeypatch):
+    config = config_of(folder)
+    tiles = sets.load(config)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 2, "SC_PAGE_SIZE": 4096}.__getitem__)
+    with pytest.raises(InputError, match=r"GiB of memory; set data\.cache=disk"):
+        loader.feed(tiles, config, training=False, cache=None)
 
 
 def test_tiles_of_slide_files_are_the_same_whoever_reads_them(tmp_path):

@@ -27,7 +27,7 @@ def combine(cohorts: Sequence[Cohort], ensemble: Ensemble) -> Cohort:
 
     A tile that no tile of another table overlaps by at least a hundredth has the mean over the
     tables that say something of it, with their weights (equal ones where those are all 0). Slides
-    that are not in all tables are in `failed`.
+    that are not in all tables, or of which two tables share no place, are in `failed`.
 
     Args:
         cohorts: of the same slides, with coordinates in full-size pixels of the same file.
@@ -48,10 +48,20 @@ def combine(cohorts: Sequence[Cohort], ensemble: Ensemble) -> Cohort:
     lone, made = 0, []
     for one in kept:
         values = np.stack(members(one))
+        strange = np.isnan(values).all(axis=1)
+        if strange.any():
+            other = ensemble.names[int(np.argmax(strange))]
+            failed[one[0].slide] = (
+                f"no tile of {other} meets one of {ensemble.names[0]}; coordinates of both must be "
+                "full-size pixels of the same file."
+            )
+            continue
         lone += int(np.isnan(values).any(axis=0).sum())
         others = {f"score_{n}": v for n, v in zip(ensemble.names, values, strict=True)}
         score = mean(values, ensemble.weights)
         made.append(dataclasses.replace(one[0], score=score, others=others))
+    if not made:
+        raise InputError(f"{' + '.join(ensemble.names)}: {next(iter(failed.values()))}")
     notes = dict.fromkeys(note for cohort in cohorts for note in cohort.notes)
     if lone:
         tiles = sum(len(one) for one in made)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsrpn.config import TilesConfig
-from wsrpn.errors import InputError
+from wsrpn.errors import InputError, counted
 from wsrpn.predict import TrainedRun
 from wsrpn.scoring import jobs as job_kinds
 from wsrpn.scoring import parts as part_files
@@ -161,8 +161,25 @@ def _table(
                 _elsewhere(job, parts, about, there, missing, outcome.failed)
         if missing or not there:
             return None, tuple(missing)
+        gone = sorted(_earlier(parts.out) - there.keys())
         join(parts, there)
+    if gone:
+        some = ", ".join(gone[:5]) + (", …" if len(gone) > 5 else "")
+        outcome.notes.append(
+            f"{counted(len(gone), 'slide')} of the earlier {parts.out.name} had no part in this "
+            f"command and left it: {some}. Their scores are kept beside it; name all slides "
+            "together to have them in one table."
+        )
     return parts.out, ()
+
+
+def _earlier(out: Path) -> set[str]:
+    """The slides of a table that is about to be replaced; none where it cannot be read."""
+    try:
+        found = cells.read(out, ("slide",), ("slide",)) if out.is_file() else None
+    except InputError:
+        return set()
+    return set() if found is None else set(found.column("slide").unique().to_pylist())
 
 
 def _elsewhere(

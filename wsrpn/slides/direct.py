@@ -6,6 +6,7 @@ place. Where a level is a page of plain tiles in RGB, these are decoded here and
 level stays with OpenSlide. Both decode JPEG by libjpeg-turbo, and pixels are the same.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 import numpy as np
 import tifffile
 from jaxtyping import UInt8
+
+# What is wrong with a file is said by whoever needs it, in one sentence.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 Size = tuple[int, int]
 

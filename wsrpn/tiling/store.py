@@ -28,6 +28,7 @@ from wsrpn.tiles import TileSet
 from wsrpn.tiling import pixels, readers
 
 _VERSION = 1
+_OF_MEMORY = 0.8  # share of the machine's memory that tiles may take
 _SHEETS = 256 << 20  # bytes of decoded contact sheets that a process keeps
 
 Index = Int[np.ndarray, " m"]
@@ -96,6 +97,7 @@ class TilePixels:
         if self.kind == "none":
             self._visit(self._fill if decode else self._look)
         elif self.kind == "memory":
+            _refuse_more_than_fits(len(self), self.size)
             # Pages of an empty array cost nothing until they are written.
             self._kept = np.empty((len(self), self.size, self.size, 3), dtype=np.uint8)
             self._visit(self._fill)
@@ -209,6 +211,21 @@ class TilePixels:
         failed = {str(index): reason for index, reason in self.failed.items()}
         files.write_json(about, {"key": key, "bytes": array.stat().st_size, "failed": failed})
         self._kept = np.load(array, mmap_mode="r")
+
+
+def _refuse_more_than_fits(count: int, size: int) -> None:
+    """Stop before the machine runs out of memory; where nobody knows how much it has, go on."""
+    try:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return
+    needed = count * size * size * 3
+    if needed > _OF_MEMORY * whole:
+        raise InputError(
+            f"{count} tiles of {size} pixels take {needed / 2**30:.1f} GiB, and this machine has "
+            f"{whole / 2**30:.1f} GiB of memory; set data.cache=disk, or take fewer with "
+            "tiles.most=N."
+        )
 
 
 class _Sheets:

@@ -81,9 +81,9 @@ class Probe:
         Returns:
             `val/latent_use`: by how much the error rises if each tile is decoded from the latent of
             another, as a share of the error. At 0 the latent says nothing that is used. Empty for a
-            model without reconstructions.
+            model without reconstructions, or where there are no two tiles to swap.
         """
-        if not len(self.normal):
+        if len(self.normal) < 2:
             return {}
         images = self._stack(self.normal)
         with validate.averaged(state, self.config):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wsrpn import config as configs
 from wsrpn import files
 from wsrpn import models as model_parts
 from wsrpn.config import RunConfig
@@ -119,6 +120,7 @@ class TileTask(Task):
                     *self.left_out,
                     *dict.fromkeys(note for note in fed if note not in tiles.notes),
                     *_other_resolution(self.feed.dataset, self.config),
+                    *_other_encoder(self.config),
                     *_without_effect(self.config),
                     *_learned_nothing(self.config),
                 ],
@@ -246,6 +248,22 @@ def _refuse_other_look(look: Tensor, config: RunConfig) -> None:
         f"model.weights={config.model.get('weights')}: trained on tiles {was}, and this config has "
         f"tiles.stain={config.tiles.stain}; set the tiles.stain of that training."
     )
+
+
+def _other_encoder(config: RunConfig) -> list[str]:
+    """A sentence if tiles come otherwise than the encoder in `model.weights` learned them."""
+    path = Path(config.model.get("weights") or "none") / "config.yaml"
+    if not path.is_file():
+        return []
+    was = configs.load(path)
+    pairs = {
+        "data.size": (was.data.size, config.data.size),
+        "tiles.mpp": (was.tiles.mpp, config.tiles.mpp),
+        "tiles.level": (was.tiles.level, config.tiles.level),
+        "tiles.intensity": (was.tiles.intensity, config.tiles.intensity),
+    }
+    told = [f"{key} {old} and not {new}" for key, (old, new) in pairs.items() if old != new]
+    return [f"The encoder of {path.parent} learned with {', '.join(told)}."] if told else []
 
 
 def _without_effect(config: RunConfig) -> list[str]:
