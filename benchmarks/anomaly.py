@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from skimage.color import rgb2hed
 from study import cell, write
 
 from wsrpn import config as configs
@@ -30,6 +33,8 @@ from wsrpn.metrics.intervals import draws, figure
 from wsrpn.slides import table
 from wsrpn.slides.normalise import numbers
 from wsrpn.tiles import Cohort, Tiles
+from wsrpn.tiling import sets
+from wsrpn.tiling.store import TilePixels
 from wsrpn.train.folder import read_metrics
 from wsrpn.types import Figure
 
@@ -91,6 +96,8 @@ ARMS = (
         ),
     ),
 )
+# What needs no model: tumour is dense with nuclei, and so darker in red light than the rest.
+PLAIN = Arm("no model", "", scores=("score_red", "score_haematoxylin", "score_edges"), seeds=1)
 # The same weights, scored in another way.
 RESCORED = tuple(
     Arm(f"{of}, {name}", of, (change,), ("score_recon",), after=True, of=of)
@@ -130,7 +137,7 @@ def main() -> None:
     asked.add_argument("--only-tables", action="store_true")
     asked.add_argument("--results", type=Path, default=RESULTS)
     given = asked.parse_args()
-    every = (*ARMS, *RESCORED, *VARIANTS)
+    every = (PLAIN, *ARMS, *RESCORED, *VARIANTS)
     wanted = [arm for arm in every if not given.only or arm.name in given.only]
     if not given.only_tables:
         run_all(wanted, given.data, given.work, seeds=given.seeds, jobs=given.jobs)
@@ -166,6 +173,9 @@ def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
     log = out.with_suffix(".log.txt")
     log.parent.mkdir(parents=True, exist_ok=True)
     tiles = str(data / "idc" / "tiles.csv")
+    if not arm.preset:
+        plain(tiles, out)
+        return
     if arm.of:
         rescore(arm, work / f"{arm.of}-{seed}", out, tiles, log)
         return
@@ -174,6 +184,28 @@ def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
     words = ["train", arm.preset, "--data", tiles, "--out", str(out), "--seed", str(seed)]
     wsrpn(*words, *changes, log=log)
     wsrpn("score", str(out), "--data", tiles, "--out", str(out / "scores.parquet"), log=log)
+    (out / "done").touch()
+
+
+def plain(tiles: str, out: Path) -> None:
+    """Scores of a tile by the mean of its colours and of its edges."""
+    config = configs.load("vae-b1", [f"data.source={tiles}", "data.size=50"])
+    found = sets.load(config)
+    levels = TilePixels(found, config.data.size).take(np.arange(len(found))) / 255
+    grey = levels.mean(axis=3)
+    edges = sum(np.abs(np.diff(grey, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
+    columns = {
+        "slide": [found.slides[index].id for index in found.slide],
+        "split": [found.slides[index].split for index in found.slide],
+        **dict(zip(("x", "y"), found.corner_px0.T, strict=True)),
+        **dict(zip(("width", "height"), found.size_px0.T, strict=True)),
+        "label": found.label,
+        "score_red": -levels[..., 0].mean(axis=(1, 2)),
+        "score_haematoxylin": rgb2hed(levels)[..., 0].mean(axis=(1, 2)),
+        "score_edges": edges,
+    }
+    out.mkdir(parents=True)
+    pyarrow.parquet.write_table(pa.table(columns), out / "scores.parquet")
     (out / "done").touch()
 
 
@@ -303,7 +335,7 @@ def lines(work: Path, seeds: int) -> list[str]:
     """Everything that is done so far."""
     found = {
         (arm.name, score): judged
-        for arm in (*ARMS, *RESCORED, *VARIANTS)
+        for arm in (PLAIN, *ARMS, *RESCORED, *VARIANTS)
         for score in arm.scores
         if (judged := judge(work, arm, seeds, score)) is not None
     }
@@ -337,6 +369,10 @@ def main_table(found: Found) -> list[str]:
 def differences(found: Found) -> list[str]:
     """Paired differences that the source's expectations are about."""
     pairs = [
+        (("vae-b1", "score_recon"), ("no model", "score_red")),
+        (("vae-b2", "score_recon"), ("no model", "score_red")),
+        (("head-b1", "score"), ("no model", "score_red")),
+        (("classifier", "score"), ("no model", "score_red")),
         (("vae-b2", "score_recon"), ("vae-b1", "score_recon")),
         (("vae-b1", "score_both"), ("vae-b1", "score_recon")),
         (("vae-b2", "score_both"), ("vae-b2", "score_recon")),
@@ -419,8 +455,8 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def vaes(work: Path, seeds: int) -> Iterator[tuple[str, Rows]]:
-    for arm in (*ARMS, *RESCORED, *VARIANTS):
-        if len(arm.scores) > 1 and not arm.of:
+    for arm in (PLAIN, *ARMS, *RESCORED, *VARIANTS):
+        if arm.preset and len(arm.scores) > 1 and not arm.of:
             for seed in range(arm.seeds or seeds):
                 out = folder(work, arm, seed)
                 if (out / "done").exists():

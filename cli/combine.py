@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import options, slide_options, slide_source
+from . import options, slide_data, slide_options, slide_source
 
 if TYPE_CHECKING:
     from wsrpn.cohort.ensemble import Ensemble
@@ -77,7 +77,7 @@ def combine(
         _refuse_without_fit(split, rule, objective, over)
     if not (cells.is_parquet(out) or cells.is_csv(out)):
         raise InputError(f"{out}: a score table is .parquet, .csv or .csv.gz.")
-    places = [slide_source.locate(one, data).table if one.is_dir() else one for one in tables]
+    places = [slide_source.table_in(one) if one.is_dir() else one for one in tables]
     if out.resolve() in [place.resolve() for place in places]:
         raise InputError(f"--out {out}: is one of the tables to combine; choose another name.")
     names = weighing.names_of(places)
@@ -123,7 +123,8 @@ def _refuse_without_fit(split: str, rule: str, objective: str, over: str) -> Non
 def _read(places: Sequence[Path], data: str, score: str) -> "list[Cohort]":
     from wsrpn.slides import sheet, table
 
-    known = sheet.read(Path(data)) if data else None
+    about = slide_data.sheet_of(data) if data else None
+    known = None if about is None else sheet.read(about)
     return [table.read(place, score=score or "score", slides=known) for place in places]
 
 
@@ -174,7 +175,7 @@ def _fitted(
     from wsrpn.cohort import weigh
     from wsrpn.slides.calibration import Over
 
-    place = slide_source.Place(first, Path(data) if data else None, first.parent)
+    place = slide_source.Place(first, slide_data.sheet_of(data) if data else None, first.parent)
     truth = slide_source.scores(place, asked, usual="val").cohort
     with options.progress("combine", None) as bar:
 
@@ -188,8 +189,9 @@ def _fitted(
 
 
 def _show(chosen: "Ensemble") -> None:
-    """The candidates with what they reach on patients held out."""
-    options.say(f"weights {', '.join(chosen.names)}: {chosen.figure} on patients held out in turn")
+    """The candidates with what they reach, on patients held out where there are enough."""
+    where = "on patients held out in turn" if chosen.held_out else "on the slides of the fit"
+    options.say(f"weights {', '.join(chosen.names)}: {chosen.figure} {where}")
     for one in chosen.tried[:SHOWN]:
         shares = " ".join(f"{weight:.1f}" for weight in one.weights)
         options.say(f"  {shares}  {_told(one.figure.value)}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import data_tiles, options
+from . import data_tile_sets, data_tiles, options
 
 if TYPE_CHECKING:
     from wsrpn.types import Dataset
@@ -38,6 +38,8 @@ def check(
 ) -> None:
     """Count images, labels, boxes and texts; find missing files, leaks, duplicates and odd boxes.
 
+    Of tiles.csv it counts tiles by split and label; slides are looked at with `wsrpn data tiles`.
+
     Ends with 1 where something would spoil a training or a figure.
 
     wsrpn data check nih:DIR --sheet nih.png
@@ -46,6 +48,9 @@ def check(
     from wsrpn.data import sheet as sheets
 
     options.load_code(code)
+    if data_tile_sets.lists_tiles(data):
+        _check_tiles(data, sheet, change, json)
+        return
     dataset = load(data, change)
     with options.progress("check", len(dataset)) as bar:
         found = checking.check(dataset, progress=lambda done, total: bar.advance(done - bar.done))
@@ -63,6 +68,25 @@ def check(
         options.emit({**document, "check": found})
     if problems:
         raise typer.Exit(1)
+
+
+def _check_tiles(data: str, sheet: Path | None, change: list[str] | None, json: bool) -> None:
+    """Count the tiles of a table by split and label.
+
+    Raises:
+        InputError: a fault in the table, or a contact sheet is asked for.
+    """
+    from wsrpn.errors import InputError
+
+    if sheet is not None:
+        raise InputError(f"--sheet: {data} lists tiles; contact sheets are drawn of radiographs.")
+    tiles = data_tile_sets.read(data, change)
+    for line in data_tile_sets.lines(tiles):
+        options.say(line)
+    if json:
+        told = [*tiles.notes, *tiles.training_notes]
+        document = options.document("data check", files={}, warnings=told)
+        options.emit({**document, "check": {"tiles": data_tile_sets.counts(tiles)}})
 
 
 def load(data: str, change: list[str] | None) -> "Dataset":
@@ -147,8 +171,8 @@ def phantom(
         str,
         typer.Argument(
             metavar="KIND[?OPTION=VALUE&…]",
-            help="cxr, or slides; with any options of the phantom, for example 'slides?auc=0.8', "
-            "or 'slides?files=true' for slide files with pixels.",
+            help="cxr, or slides; with any options of the phantom, for example "
+            "'slides?auc=0.8&slides=9', or 'slides?files=true&…' for slide files with pixels.",
             show_default=False,
         ),
     ],
@@ -168,11 +192,17 @@ def phantom(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Make radiographs with findings of known class, place and size, and a report for each.
+    """Make phantoms: radiographs with findings and reports (cxr), or slides with tumour (slides).
 
-    Or tile scores of slides with their outlines, patients, splits and thumbnails, and the slides.
+    Findings have a known class, place and size; slides have outlines, patients, splits and scores.
+
+    wsrpn data phantom cxr --out films
 
     wsrpn data phantom slides --out slides --tiles 9000
+
+    With pixels, to train on (tables and slide files):
+
+    wsrpn data phantom 'slides?files=true&tiles=80&tile=96&mpp=1' --out demo-slides
     """
     name, _, more = kind.partition("?")
     if name == "cxr" and size is None and "size=" not in more:

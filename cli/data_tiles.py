@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wsrpn.tiles import Cut, Slide
 
 PRESET = "vae-b1"  # whose tiles are cut unless told otherwise
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _APART = 0.02  # of two resolutions that are not the same
 
 
@@ -36,6 +37,22 @@ def tiles(
             show_default=False,
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Cut as this training did: data.size and tiles.* of its config.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        str,
+        typer.Option(
+            metavar="PRESET|FILE",
+            help="Cut as a training with this preset or config will.",
+            show_default=PRESET,
+        ),
+    ] = "",
     change: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,10 +66,13 @@ def tiles(
 ) -> None:
     """Look at what is read of slides: a picture of each with its tissue and its tiles.
 
-    By default tiles are those of the preset vae-b1, 96 pixels of 0.972 µm. A slide that fails is
-    listed, the others go on, and the command ends with 1.
+    By default tiles are those of the preset vae-b1, 96 pixels of 0.972 µm.
+
+    A slide that fails is listed, the others go on, and the command ends with 1.
 
     wsrpn data tiles slides.csv --out tiles
+
+    wsrpn data tiles slides.csv --out tiles --run runs/vae
     """
     import math
 
@@ -61,14 +81,18 @@ def tiles(
 
     if mpp is not None and not 0 < mpp < math.inf:
         raise InputError(f"--mpp {mpp:g}: a number above 0 was expected.")
-    config, listed = _config(change or []), _slides(slides)
+    as_told, listed = _config(change or [], run, config), _slides(slides)
+    options.say(_cut_so(as_told))
     stems = finished.stems([slide.id for slide in listed])
     cuts: dict[str, Cut] = {}
+    shares: dict[str, float] = {}
     failed: dict[str, str] = {}
     with options.progress("tiles", len(listed)) as bar:
         for slide in listed:
             try:
-                cuts[slide.id] = _one(slide, config, mpp, out / f"{stems[slide.id]}.png")
+                cuts[slide.id], shares[slide.id] = _one(
+                    slide, as_told, mpp, out / f"{stems[slide.id]}.png"
+                )
             except InputError as error:
                 failed[slide.id] = " ".join(str(error).split())
                 options.say(f"failed {slide.id}: {failed[slide.id]}")
@@ -76,16 +100,16 @@ def tiles(
     many = sum(map(len, cuts.values()))
     options.say(f"{counted(len(cuts), 'slide')}, {counted(many, 'tile')}: {out}")
     if json:
-        options.emit(_document(cuts, failed, out))
+        options.emit(_document(cuts, shares, failed, out, as_told))
     if failed:
         raise typer.Exit(1)
 
 
-def _config(changes: Sequence[str]) -> "RunConfig":
-    """The preset with what the command line changes.
+def _config(changes: Sequence[str], run: Path | None, name: str) -> "RunConfig":
+    """The config of a run, a file or a preset with what the command line changes.
 
     Raises:
-        InputError: a key that has no meaning here.
+        InputError: both are named, no such run or config, or a key that has no meaning here.
     """
     from wsrpn import config
     from wsrpn.errors import InputError
@@ -95,7 +119,26 @@ def _config(changes: Sequence[str]) -> "RunConfig":
             raise InputError(
                 f"--set {key}: only keys of tiles, and data.size, have a meaning here."
             )
-    return config.load(PRESET, changes)
+    if run is not None and name:
+        raise InputError("data tiles: --run or --config, not both.")
+    if run is None:
+        return config.load(name or PRESET, changes)
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"--run {run}: no config.yaml in it; a run of `wsrpn train` is expected.")
+    return config.load(path, changes)
+
+
+def _cut_so(config: "RunConfig") -> str:
+    """How tiles are cut, in one line."""
+    how = config.tiles
+    read = f"tiles.mpp {how.mpp:g}" if how.mpp is not None else "no tiles.mpp"
+    if how.level is not None:
+        read = f"tiles.level {how.level}"
+    return (
+        f"tiles: data.size {config.data.size}, {read}, tiles.overlap {how.overlap:g}, tiles.tissue "
+        f"{how.tissue}, tiles.min_tissue {how.min_tissue:g}"
+    )
 
 
 def _slides(names: Sequence[str]) -> "list[Slide]":
@@ -113,7 +156,10 @@ def _slides(names: Sequence[str]) -> "list[Slide]":
     for name in names:
         place = Path(name).expanduser()
         if name.startswith(slide_source.PHANTOM):
-            place = phantom.folder_of(f"{name.removeprefix(slide_source.PHANTOM)}")
+            asked = name.removeprefix(slide_source.PHANTOM)
+            if "files=" not in asked:  # there is nothing to see without pixels
+                asked += ("&" if "?" in asked else "?") + "files=true"
+            place = phantom.folder_of(asked)
         listed = place.is_dir() and (place / slide_source.SHEET).is_file()
         if listed or score_source.is_table(place):
             more = list(sheet.read(place).values())
@@ -129,18 +175,31 @@ def _slides(names: Sequence[str]) -> "list[Slide]":
 
 
 def _files(folder: Path) -> list[Path]:
-    from wsrpn.errors import InputError
+    from wsrpn.errors import InputError, counted
 
     from .score_source import SLIDES
 
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SLIDES]
+    there = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    found = [path for path in there if path.suffix.lower() in SLIDES]
+    pictures = sum(path.suffix.lower() in _PICTURES for path in there)
     if not found:
-        raise InputError(f"{folder}: neither slides.csv nor slide files ({', '.join(SLIDES)}).")
+        beside = f"; its {counted(pictures, 'picture')} may be named one by one" * bool(pictures)
+        raise InputError(
+            f"{folder}: neither slides.csv nor slide files ({', '.join(SLIDES)}){beside}."
+        )
+    if pictures:
+        options.say(
+            f"note: {folder}: {counted(pictures, 'plain picture')} beside the slides not read; "
+            "name one to read it as a slide"
+        )
     return found
 
 
-def _one(slide: "Slide", config: "RunConfig", mpp: float | None, path: Path) -> "Cut":
+def _one(slide: "Slide", config: "RunConfig", mpp: float | None, path: Path) -> "tuple[Cut, float]":
     """Cut a slide, draw it, and say what was found.
+
+    Returns:
+        The tiles, and how much of the slide is tissue.
 
     Raises:
         InputError: it cannot be read, has no file, or no tile; where there is tissue to see, it is
@@ -164,7 +223,7 @@ def _one(slide: "Slide", config: "RunConfig", mpp: float | None, path: Path) -> 
             raise InputError(f"{error} Its tissue is drawn in {path}.") from None
     tissue_view.write(kept.slide, found, kept, picture, path)
     options.say(f"{slide.id}: {tissue_view.words(kept, found)}: {path}")
-    return kept
+    return kept, float(found.mask.mean())
 
 
 def _known(slide: "Slide", reader: "Reader", mpp: float | None) -> "Slide":
@@ -180,7 +239,13 @@ def _known(slide: "Slide", reader: "Reader", mpp: float | None) -> "Slide":
     return dataclasses.replace(slide, mpp=told, extent_px0=reader.extent_px0)
 
 
-def _document(cuts: "dict[str, Cut]", failed: dict[str, str], out: Path) -> dict[str, Any]:
+def _document(
+    cuts: "dict[str, Cut]",
+    shares: dict[str, float],
+    failed: dict[str, str],
+    out: Path,
+    config: "RunConfig",
+) -> dict[str, Any]:
     document = options.document(
         "data tiles",
         files={"pictures": str(out)},
@@ -197,8 +262,11 @@ def _document(cuts: "dict[str, Cut]", failed: dict[str, str], out: Path) -> dict
             "size_px0": list(cut.size_px0),
             "pitch_px0": list(cut.lattice.pitch_px0),
             "mpp": cut.slide.mpp,
-            "tissue": float(cut.tissue.mean()),
+            "tissue_of_slide": shares[name],
+            "tissue_of_tiles": float(cut.tissue.mean()),
         }
         for name, cut in cuts.items()
     }
-    return {**document, "slides": slides, "failed": failed}
+    how = {"data.size": config.data.size}
+    how |= {f"tiles.{key}": value for key, value in dataclasses.asdict(config.tiles).items()}
+    return {**document, "cut": how, "slides": slides, "failed": failed}

@@ -64,11 +64,16 @@ def doctor(json: options.Json = False) -> None:
     device = compute.choose_device("auto")
     bf16 = "yes" if compute.has_bf16(device) else "no, float32 is used"
     options.say(f"device: {device}, bf16: {bf16}, cores: {os.cpu_count()}")
+
+    def takes(kind: str) -> list[str]:
+        return [m for m in models if models.facts(m).get("input", "radiographs") == kind]
+
     for word, names in (
         ("presets", config.presets()),
         ("studies", plan.shipped()),
         ("data sets", datasets),
-        ("models", models),
+        ("models of radiographs", takes("radiographs")),
+        ("models of tiles of slides", takes("tiles")),
         ("backbones", backbones),
         ("losses", losses),
         ("text encoders", encoders),

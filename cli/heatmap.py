@@ -73,7 +73,7 @@ def heatmap(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Draw Gaussian maps, patch maps and boxes over radiographs, beside the ground truth.
+    """Draw maps and boxes over radiographs, or scores over slides, beside the ground truth.
 
     Of tile scores: truth, heatmap and overlay of every slide, layers for QuPath and other viewers,
     and one page for a browser. What was drawn before from the same scores is left as it is.

@@ -18,8 +18,8 @@ R = TypeVar("R")
 
 DATA_HELP = (
     "Data: a manifest (.csv), a folder, coco:FILE, phantom:cxr, or NAME:DIR for nih, chexpert, "
-    "mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, tiles.csv, or a "
-    "folder with one of them."
+    "mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, tiles.csv, a "
+    "folder with one of them, or phantom:slides."
 )
 
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]

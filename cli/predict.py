@@ -28,7 +28,7 @@ def predict(
     from wsrpn import predictions as prediction_files
     from wsrpn.data import base, mapping
     from wsrpn.errors import InputError
-    from wsrpn.predict import open_run
+    from wsrpn.predict import open_run, refuse_tiles
     from wsrpn.predict import predict as make
 
     from . import sources
@@ -38,8 +38,10 @@ def predict(
     prediction_files.check_suffix(out)  # before the model runs
     if bool(images) == bool(data):
         raise InputError("predict: name image files or pass --data, one of the two.")
+    opened = open_run(run, device=device)
+    refuse_tiles(opened)  # whose calibration, if there is one, is of another kind
     found = sources.calibration(run, calibration)
-    opened = open_run(run, device=device).calibrated(found)
+    opened = opened.calibrated(found)
     if images:
         dataset = mapping.align(base.files(images), opened.classes)
     else:

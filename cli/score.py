@@ -73,6 +73,10 @@ def score(
             min=0, help="Workers with --ray; 0 takes one for each GPU, or for each machine."
         ),
     ] = 0,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace whatever stands at OUT."),
+    ] = False,
     code: options.Code = None,
     json: options.Json = False,
 ) -> None:
@@ -84,6 +88,8 @@ def score(
     """
     from wsrpn import scoring
     from wsrpn.predict import open_run
+    from wsrpn.scoring import earlier
+    from wsrpn.train import signals
     from wsrpn.types import SPLITS
 
     from . import score_source
@@ -96,8 +102,11 @@ def score(
     tiles = _tiles(run, changes or [])
     opened = open_run(run, device=device)
     scoring.refuse_radiographs(opened)
+    earlier.refuse_unwritable(path)
+    replaced = () if overwrite else earlier.replacing(opened, path)
     found = score_source.find(opened, slides or [], data, split, mpp)
-    for note in (*opened.notes, *found.notes):
+    notes = (*opened.notes, *replaced, *found.notes)
+    for note in notes:
         options.say(f"note: {note}")
     pool = None
     if ray:
@@ -105,16 +114,22 @@ def score(
 
         pool = ray_pool.Pool(run, ray, workers=workers, device=device, code=tuple(code or ()))
     asked = scoring.Options(tiles, mpp, batch, precision, own)
-    with options.progress("score", found.tiles) as bar:
+    with signals.caught() as caught, options.progress("score", found.tiles) as bar:
         meter = Meter()
 
         def tell(slide: str, count: int) -> None:
             bar.advance(count, meter.note(slide, count))
 
-        scored = scoring.score(opened, found.slides, path, options=asked, listen=tell, pool=pool)
+        try:
+            scored = scoring.score(
+                opened, found.slides, path, options=asked, listen=tell, pool=pool,
+                stop=lambda: caught.signal > 0,
+            )  # fmt: skip
+        except scoring.Stopped as stopped:
+            raise _interrupted(caught.signal, str(stopped)) from None
     _say(scored, own, path)
     if json:
-        warnings = [*opened.notes, *found.notes, *scored.notes]
+        warnings = [*notes, *scored.notes]
         warnings += [f"failed {name}: {why}" for name, why in scored.failed.items()]
         options.emit(
             options.document(
@@ -131,6 +146,20 @@ def score(
         )
     if scored.failed:
         raise typer.Exit(1)
+
+
+def _interrupted(number: int, told: str) -> Exception:
+    """What ends the command with 128 + signal, and says what is kept."""
+    import signal
+
+    from wsrpn.train.signals import Interrupted
+
+    class Stopped(Interrupted):
+        def __init__(self) -> None:
+            RuntimeError.__init__(self, f"stopped by {signal.Signals(number).name}: {told}")
+            self.code = 128 + number
+
+    return Stopped()
 
 
 class Meter:

@@ -1,19 +1,18 @@
 """What SLIDE… and DATA stand for where tiles are scored: slides to cut, or tiles of a table."""
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .slide_source import PHANTOM, SHEET
+from . import slide_data
+from .slide_data import SHEET, TILES, is_table
 
 if TYPE_CHECKING:
     from wsrpn.predict import TrainedRun
     from wsrpn.tiles import Slide, TileSet
 
-TILES = "tiles.csv"
 SLIDES = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm",
 )  # fmt: skip
@@ -83,54 +82,39 @@ def _named(run: "TrainedRun", paths: Sequence[Path], split: str) -> Found:
             found += part
         else:
             found.append(slide_of(path))
-    found = _as_trained(run, found, own=False)
+    found = slide_data.as_trained(run.folder, found, own=False)
     return Found(_of_split(found, split, "the slides that are named"))
 
 
 def _data(run: "TrainedRun", source: str, split: str, *, own: bool) -> Found:
-    from wsrpn.slides import phantom, sheet
+    from wsrpn.slides import sheet
 
-    if source.startswith(PHANTOM):
-        words = source.removeprefix(PHANTOM)
-        if "files=" not in words:
-            words += ("&" if "?" in words else "?") + "files=true"
-        source = str(phantom.folder_of(words))
-    place = Path(source.removeprefix("slides:")).expanduser()
+    place = slide_data.place_of(source)
     if _lists_tiles(place):
         return _listed(run, source, split)
     if place.is_dir() and not (place / SHEET).is_file():
         slides = [slide_of(path) for path in _slide_files(place)]
     else:
         slides = list(sheet.read(place).values())
-    return Found(_of_split(_as_trained(run, slides, own=own), split, source))
+        _refuse_without_files(place, slides)
+    slides = slide_data.as_trained(run.folder, slides, own=own)
+    return Found(_of_split(slides, split, source))
 
 
-def _as_trained(run: "TrainedRun", slides: "list[Slide]", *, own: bool) -> "list[Slide]":
-    """Slides in the split that they had in the training, so that none of it is tested on.
-
-    Args:
-        run: its `splits.csv` knows them.
-        slides: of a table.
-        own: the table is that of the training, which may have moved slides to other splits.
-
-    Raises:
-        InputError: the splits cannot be read.
-    """
+def _refuse_without_files(place: Path, slides: "Sequence[Slide]") -> None:
+    """Stop where a table names no file at all; a single slide without one fails for itself."""
+    from wsrpn.data.base import IMAGE_SUFFIXES
     from wsrpn.errors import InputError
 
-    path = run.folder / "splits.csv"
-    if not path.is_file():
-        return slides
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            known = {row.get("slide"): row.get("split") or None for row in csv.DictReader(file)}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not readable as the splits of a run ({error}).") from None
-    return [
-        dataclasses.replace(slide, split=known.get(slide.id) or slide.split if own
-                            else slide.split or known.get(slide.id))
-        for slide in slides
-    ]  # fmt: skip
+    if any(slide.file is not None for slide in slides):
+        return
+    endings = (*SLIDES, *IMAGE_SUFFIXES)
+    cells = [(name, cell) for slide in slides for name, cell in slide.extra.items()]
+    alike = next((name for name, cell in cells if str(cell).lower().endswith(endings)), "")
+    hint = f" Its column '{alike}' looks like it; rename that." if alike else ""
+    raise InputError(
+        f"{place}: no slide has a file; name it in column 'file', relative to the table.{hint}"
+    )
 
 
 def _listed(run: "TrainedRun", source: str, split: str) -> Found:
@@ -152,22 +136,13 @@ def _listed(run: "TrainedRun", source: str, split: str) -> Found:
 
 def _lists_tiles(place: Path) -> bool:
     """Whether tiles are listed, or lie in a folder as pictures, and are not to be cut."""
+    from wsrpn.slides import cells
+
     if not place.is_dir():
-        return is_table(place) and {"image", "sheet"} & set(_header(place)) != set()
+        return is_table(place) and {"image", "sheet"} & set(cells.header(place)) != set()
     if (place / TILES).is_file():
         return True
     return not (place / SHEET).is_file() and not _slide_files(place)
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file is a table of slides or tiles, by its name."""
-    return path.name.lower().endswith((".csv", ".csv.gz", ".parquet", ".pq"))
-
-
-def _header(path: Path) -> tuple[str, ...]:
-    from wsrpn.slides import cells
-
-    return cells.header(path)
 
 
 def _slide_files(folder: Path) -> list[Path]:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from . import options
+from . import options, slide_data
 
 if TYPE_CHECKING:
     from wsrpn.slides.calibration import SlideCalibration
     from wsrpn.slides.outlines import Outlines
     from wsrpn.tiles import Cohort, Slide
 
-PHANTOM = "phantom:"
+PHANTOM, SHEET = slide_data.PHANTOM, slide_data.SHEET
 TABLES = ("scores.parquet", "scores.csv", "scores.csv.gz")
-SHEET = "slides.csv"
 ARRAYS = (".parquet", ".h5", ".hdf5", ".npz")
 RUN_FILES = ("config.yaml", "run.json", "checkpoints")
 
@@ -31,11 +30,17 @@ class Place:
         table: score table, or folder of score files.
         sheet: slides.csv or what stands for it, or None.
         folder: where results go unless told otherwise, and where a calibration is looked for.
+        run: run folder that the scores lie in, whose splits then count, or None.
+        own: whether the sheet is what the run was trained on.
+        found: DATA of the training, where the sheet was found there and not named.
     """
 
     table: Path
     sheet: Path | None
     folder: Path
+    run: Path | None = None
+    own: bool = False
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,26 +123,40 @@ def locate(source: Path, data: str) -> Place:
     """Find the scores, slides.csv, and the folder for results.
 
     A folder with a table and slides.csv brings both. Beside a table that is named itself,
-    slides.csv waits for `--data`, as its truth would take the place of the table's.
+    slides.csv waits for `--data`, as its truth would take the place of the table's. Scores in a run
+    folder come with the slides that the run was trained on.
 
     Raises:
         InputError: a phantom that is none.
     """
-    about = Path(data) if data else None
     if str(source).startswith(PHANTOM):
         from wsrpn.slides import phantom
 
         made = phantom.folder_of(str(source).removeprefix(PHANTOM))
-        return Place(made / phantom.SCORES, about or made / phantom.SLIDES, Path("phantom-slides"))
+        other = data and data != str(source)
+        about = slide_data.sheet_of(data) if other else made / phantom.SLIDES
+        return Place(made / phantom.SCORES, about, Path("phantom-slides"))
+    about = slide_data.sheet_of(data) if data else None
     if not source.is_dir():
         beside = source.parent / SHEET
-        if about is None and beside.is_file():
+        if not data and beside.is_file():
             options.say(f"note: {beside} is not used; --data {beside} takes its truth and splits")
         return Place(source, about, source.parent)
-    if about is None and (source / SHEET).is_file():
-        about = source / SHEET
-    table = next((source / name for name in TABLES if (source / name).is_file()), source)
-    return Place(table, about, source)
+    table = table_in(source)
+    if not data and (source / SHEET).is_file():
+        return Place(table, source / SHEET, source)
+    if not (source / "config.yaml").is_file():
+        return Place(table, about, source)
+    trained = slide_data.source_of(source)
+    if data:
+        return Place(table, about, source, run=source, own=data == trained)
+    about = slide_data.sheet_of_training(source)
+    return Place(table, about, source, run=source, own=True, found=trained if about else "")
+
+
+def table_in(folder: Path) -> Path:
+    """The score table of a folder, or the folder, whose files are scores then."""
+    return next((folder / name for name in TABLES if (folder / name).is_file()), folder)
 
 
 def calibration(place: Place, given: Path | None) -> "SlideCalibration | None":
@@ -169,11 +188,19 @@ def scores(place: Place, asked: Selection, *, usual: str) -> Scores:
         InputError: nothing there, or none of those asked for.
         typer.Exit: all of them failed.
     """
-    from wsrpn.slides import labels, sheet, table
+    from wsrpn.slides import labels, table
 
-    known = {} if place.sheet is None else sheet.read(place.sheet)
+    known = _known(place)
     read = table.read(place.table, score=asked.score or "score", slides=known or None)
-    _tell_of_other_weights(place)
+    if place.found and not known.keys() & {*read.failed, *(one.slide for one in read.slides)}:
+        options.say(
+            f"note: {place.found}, which the run was trained on, has none of the slides in "
+            f"{place.table}, so it is not used; --data names theirs"
+        )
+        known = {}
+    elif place.found:
+        options.say(f"data: {place.found}, which the run was trained on")
+    _tell_of_other_weights(place, read.provenance.get("weights_sha256"))
     chosen = _of_split(read, known, asked, usual)
     cohort = _measured(labels.attach(chosen, known, rule=asked.rule), asked.mpp)
     for note in cohort.notes:
@@ -185,23 +212,30 @@ def scores(place: Place, asked: Selection, *, usual: str) -> Scores:
     return Scores(cohort, known)
 
 
-def _tell_of_other_weights(place: Place) -> None:
-    """Say so where the scores in a run folder are of weights that it has no longer."""
-    import json
+def _known(place: Place) -> "dict[str, Slide]":
+    """What the table of slides says, in the splits of the run."""
+    from wsrpn.slides import sheet
 
+    if place.sheet is None:
+        return {}
+    slides = list(sheet.read(place.sheet).values())
+    if place.run is not None:
+        slides = slide_data.as_trained(place.run, slides, own=place.own)
+    return {slide.id: slide for slide in slides}
+
+
+def _tell_of_other_weights(place: Place, was: str | None) -> None:
+    """Say so where the scores in a run folder are of weights that it has no longer."""
     from wsrpn import files
     from wsrpn.errors import InputError
-    from wsrpn.slides import cells
 
     best = sorted((place.folder / "checkpoints").glob("best-*.json"))
-    if not (best and place.table.is_file() and cells.is_parquet(place.table)):
+    if not (best and was):
         return
     try:
         now = files.read_json(best[-1], what="the state of a checkpoint")["sha256"]
-        about = json.loads(cells.metadata(place.table)["wsrpn"])
-        was = about["scored"]["weights_sha256"]
-    except (InputError, KeyError, TypeError, ValueError):
-        return  # a table from elsewhere, or one whose faults its reader names
+    except (InputError, KeyError, TypeError):
+        return  # what is wrong with it is told where the weights are needed
     if was != now:
         options.say(
             f"note: {place.table} was made with other weights than {place.folder} has now; "

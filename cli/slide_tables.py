@@ -42,7 +42,7 @@ def show_report(report: "Report", *, said: Sequence[str] = ()) -> None:
         said: notes that were printed already.
     """
     console = Console(stderr=True)
-    console.print(_figures(report.metrics))
+    console.print(_figures(report.metrics, str(report.provenance.get("score", "score"))))
     lines = report.provenance.get("contribution", ())
     if lines:
         console.print(_applied(lines))
@@ -131,9 +131,10 @@ def _table(first: str, *numbers: str) -> Table:
     return table
 
 
-def _figures(metrics: "Mapping[str, Figure]") -> Table:
+def _figures(metrics: "Mapping[str, Figure]", score: str) -> Table:
     """The most asked-for figures in groups, undefined ones left out; the JSON has all of them."""
-    table = _table("figure", "value", "95 % interval")
+    what = "figure" if score == "score" else escape(f"figure of {score}")
+    table = _table(what, "value", "95 % interval")
     for title, names in SHOWN.items():
         there = [n for n in names if n in metrics and metrics[n].value is not None]
         if there:

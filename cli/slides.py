@@ -47,7 +47,8 @@ def calibrate(
     path = out or place.folder / "calibration.json"
     fitted.save(path)
     slide_tables.show_calibration(fitted, said=found.cohort.notes)
-    options.say(f"calibration: {path}")
+    column = "" if fitted.score == "score" else f", for column {fitted.score}"
+    options.say(f"calibration: {path}{column}")
     if json:
         report = slide_tables.calibration_report(fitted, {"calibration": str(path)})
         options.emit(_with_failed(report.document(), found.cohort.failed))

@@ -41,16 +41,13 @@ def train(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train a model from image-level labels (and whatever else the data offers).
+    """Train a model from labels of images, or of tiles of slides.
 
     Models of tiles (presets vae-b1, vae-b2, vae-head, tile-classifier) take tiles of slides as
     DATA: tiles.csv or its folder, a folder of tile pictures, slides.csv with slide files, or
     phantom:slides. The vae learns from normal tiles and leaves reconstructions.png.
     """
-    from wsrpn import checkpoint, files
     from wsrpn import config as configs
-    from wsrpn.errors import InputError
-    from wsrpn.train import run
 
     changes = list(change or [])
     changes += [f"data.source={data}"] if data else []
@@ -58,6 +55,11 @@ def train(
     changes += [f"train.seed={seed}"] if seed is not None else []
     options.load_code(code)
     loaded = configs.load(config, changes)
+    # What is heavy comes after what may be wrong.
+    from wsrpn import checkpoint, files
+    from wsrpn.errors import InputError
+    from wsrpn.train import run
+
     try:
         chosen = run.complete(loaded)
     except InputError as error:

@@ -1,6 +1,7 @@
 """The config: its order of precedence, what it refuses and how it says so, and its round trip."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -99,6 +100,53 @@ def test_a_change_that_does_not_fit_is_refused(tmp_path, change, words):
         configs.load(path, [change])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("tiles.mp=1", "unknown key 'tiles.mp'. Did you mean 'mpp'?"),
+        ("tiles.overlap=1.5", "tiles.overlap: Input should be less than or equal to 0.95"),
+        ("tiles.mpp.more=1", "tiles.mpp: Input should be a valid number"),
+        ("train={epochs: 0}", "train.epochs: Input should be greater than or equal to 1"),
+        ("phases.0.weights.image_bce=-1", "phases.0.weights.image_bce: Input should be"),
+    ],
+)
+def test_an_error_of_a_change_names_the_change_and_not_the_file(tmp_path, change, words):
+    path = file(tmp_path, "phases: [{weights: {image_bce: 1}}]")
+    with pytest.raises(InputError) as caught:
+        configs.load(path, ["train.epochs=4", change, "train.seed=3"])
+    assert str(caught.value).startswith(f"--set {change}: {words}")
+    bad = file(tmp_path, "train: {epochs: 0}")
+    with pytest.raises(InputError, match=re.escape(f"{bad}: train.epochs")):
+        configs.load(bad, ["train.seed=3"])
+
+
+def test_tiles_that_a_config_leaves_open_are_those_of_the_run_in_its_weights(tmp_path):
+    run = tmp_path / "vae"
+    run.mkdir()
+    own = ["data.size=48", "tiles.mpp=2", "tiles.stain=macenko", "tiles.overlap=0.5"]
+    (run / "config.yaml").write_text(configs.dump(configs.load("vae-b1", own)))
+    weights = f"model.weights={run}"
+
+    def tiles(*changes):
+        found = configs.load("vae-head", [weights, *changes])
+        assert configs.load(file(tmp_path, configs.dump(found))) == found
+        return found.data.size, found.tiles.mpp, found.tiles.level, found.tiles.stain
+
+    assert tiles() == (48, 2, None, "macenko")
+    assert configs.load("vae-head", [weights]).tiles.overlap == 0
+    assert tiles("data.size=96", "tiles.stain=none") == (96, 2, None, "none")
+    assert tiles("data.size=224") == (224, 2, None, "macenko"), "also where it is the usual one"
+    assert tiles("tiles.level=1") == (48, None, 1, "macenko"), "instead of a resolution"
+    over = configs.load("vae-head", over=[{"model.weights": str(run), "tiles.mpp": 1}])
+    assert (over.data.size, over.tiles.mpp) == (48, 1)
+    based = file(tmp_path, f"base: vae-head\nmodel: {{weights: {run}}}\ntiles: {{mpp: 3}}\n")
+    assert (configs.load(based).data.size, configs.load(based).tiles.mpp) == (48, 3)
+    assert configs.load("vae-head").data.size == 224
+    (run / "config.yaml").write_text("data: [")
+    with pytest.raises(InputError, match=r"vae.config\.yaml: line"):
+        tiles()
 
 
 def test_a_missing_file_and_an_unknown_preset_say_what_there_is(tmp_path):

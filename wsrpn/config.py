@@ -327,7 +327,39 @@ def load(
     for change in changes:
         key, value = _change(change)
         _put(tree, key, value, where=f"--set {change}")
-    return parse(tree, where=where)
+    return parse(_as_its_weights(tree), where=where, changes=changes)
+
+
+# Where a tile is from decides what is in it; overlap and labels are for whoever trains to say.
+_OF_WEIGHTS = ("data.size", "tiles.mpp", "tiles.level", "tiles.stain", "tiles.intensity")
+
+
+def _as_its_weights(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree; where it leaves open which pixels tiles have, those of the run in `model.weights`.
+
+    Resolution and level are one question: who answers one has answered both.
+    """
+    model = tree.get("model")
+    weights = model.get("weights") if isinstance(model, dict) else None
+    path = Path(weights) / "config.yaml" if isinstance(weights, str) and weights else None
+    said = {key for key in _OF_WEIGHTS if _says(tree, key)}
+    if said & {"tiles.mpp", "tiles.level"}:
+        said |= {"tiles.mpp", "tiles.level"}
+    if path is None or len(said) == len(_OF_WEIGHTS) or not path.is_file():
+        return tree
+    was = document(parse(_tree(str(path))[0], where=str(path)))
+    tree = copy.deepcopy(tree)
+    for key in _OF_WEIGHTS:
+        section, name = key.split(".")
+        if key not in said and isinstance(tree.setdefault(section, {}), dict):
+            tree[section][name] = was[section][name]
+    return tree
+
+
+def _says(tree: Mapping[str, Any], key: str) -> bool:
+    """Whether a tree has a key of a section."""
+    section, name = key.split(".")
+    return isinstance(tree.get(section), dict) and name in tree[section]
 
 
 def changes(texts: Sequence[str]) -> dict[str, Any]:
@@ -488,8 +520,15 @@ def _adapter() -> Any:
     return pydantic.TypeAdapter(RunConfig)
 
 
-def parse(tree: Mapping[str, Any], *, where: str = "config") -> RunConfig:
+def parse(
+    tree: Mapping[str, Any], *, where: str = "config", changes: Sequence[str] = ()
+) -> RunConfig:
     """A `RunConfig` from plain values.
+
+    Args:
+        tree: the values.
+        where: they are from, for error sentences.
+        changes: that are in the tree already, `a.b=value`; an error in one of them names it.
 
     Raises:
         InputError: the first key or value that does not fit, with its dotted path.
@@ -497,14 +536,18 @@ def parse(tree: Mapping[str, Any], *, where: str = "config") -> RunConfig:
     try:
         run = _adapter().validate_python(dict(tree))
     except pydantic.ValidationError as error:
-        raise InputError(_sentence(error, where)) from None
+        raise InputError(_sentence(error, where, changes)) from None
     _check_phases(run, where)
     return run
 
 
-def _sentence(error: pydantic.ValidationError, where: str) -> str:
+def _sentence(error: pydantic.ValidationError, where: str, changes: Sequence[str]) -> str:
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
+    for change in changes:  # the last one holds
+        key = change.partition("=")[0].strip()
+        if f"{path}.".startswith(f"{key}.") or f"{key}.".startswith(f"{path}."):
+            where = f"--set {change}"
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         *parents, key = (str(part) for part in first["loc"])
         known = _keys_at(parents)

@@ -100,8 +100,9 @@ def open_run(folder: Path, *, device: str = "auto") -> TrainedRun:
     Raises:
         InputError: not a run folder, or no undamaged checkpoint in it.
     """
-    if not (folder / "config.yaml").is_file() or not (folder / "run.json").is_file():
-        raise InputError(f"{folder}: not a run folder (no config.yaml); `wsrpn train` makes one.")
+    for name in ("config.yaml", "run.json"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: not a run folder (no {name}); `wsrpn train` makes one.")
     config = configs.load(folder / "config.yaml")
     facts = files.read_json(folder / "run.json", what="the facts of a run")
     saved = checkpoint.load(folder / "checkpoints", "best")

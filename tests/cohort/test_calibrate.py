@@ -7,6 +7,7 @@ import pytest
 
 from tests.cohort.cohorts import called, cohort, reached, tiles, world
 from wsrpn.cohort.calibrate import calibrate
+from wsrpn.cohort.checks import within
 from wsrpn.errors import InputError
 from wsrpn.slides import apply
 from wsrpn.slides.calibration import SlideCalibration, Steps
@@ -177,6 +178,36 @@ def test_scores_that_say_nothing_call_nothing_by_youden_and_the_user_is_told():
     made = calibrate(cohort(*upside_down), objective="youden", bootstrap=0, **ONE)
     assert made.threshold == math.inf
     assert any("nothing is called tumour" in said for said in made.warnings)
+
+
+def test_scores_that_are_upside_down_are_told_and_kept_though_each_slide_has_its_own_offset():
+    label = [[1, 1, 0, 0]]
+    down = [tiles(f"s{i}", [[i, i + 1.0, i + 0.5, i + 2.0]], label) for i in range(3)]
+    words = "Scores are lower in tumour than in normal tiles (AUROC 0.250)"
+    made = calibrate(cohort(*down), bootstrap=0, **ONE)
+    assert sum(said.startswith(words) for said in made.warnings) == 1
+    # The right way round on each slide, though the most burdened slide has the lowest scores.
+    up = [tiles("a", [[5.0, 6.0, 4.0, 3.0]], label), tiles("b", [[1.0, 2.0, 0.5, 0.0]], label)]
+    made = calibrate(cohort(*up), bootstrap=0, **ONE)
+    assert not any("lower in tumour" in said for said in made.warnings)
+
+
+def test_slides_of_one_label_each_are_ranked_together():
+    slides = [tiles("a", [[1.0, 2.0]], [[1, 1]]), tiles("b", [[3.0, 1.5]], [[0, 0]])]
+    assert within(slides) == pytest.approx(0.25)
+    assert math.isnan(within(slides[:1]))
+
+
+def test_a_threshold_that_calls_all_tiles_is_told():
+    down = [tiles(f"s{i}", [[0.0, 1.0, 2.0, 3.0]], [[1, 0, 0, 0]]) for i in range(3)]
+    made = calibrate(cohort(*down), bootstrap=0, **ONE)
+    assert made.figures["recall"].value == 1
+    assert made.figures["precision"].value == pytest.approx(0.25)
+    said = [one for one in made.warnings if one.startswith("The threshold calls all tiles")]
+    assert len(said) == 1
+    assert "precision of 0.250" in said[0]
+    good = [tiles(f"s{i}", [[3.0, 0.0, 1.0, 2.0]], [[1, 0, 0, 0]]) for i in range(3)]
+    assert not any("calls all" in w for w in calibrate(cohort(*good), bootstrap=0, **ONE).warnings)
 
 
 def test_an_object_limit_above_all_tumour_of_a_slide_is_told():

@@ -238,6 +238,17 @@ def test_weights_are_chosen_again_without_each_patient():
     assert not alone.held_out
 
 
+def test_tables_that_got_no_weight_are_told_to_add_nothing():
+    names = ["a", "b", "c"]
+    assert weigh.unused(given([0, 1, 0], names)) == [
+        "a, c add nothing to b on these slides: the weight is 0."
+    ]
+    assert weigh.unused(given([0.5, 0, 0.5], names)) == [
+        "b adds nothing to a, c on these slides: the weight is 0."
+    ]
+    assert weigh.unused(given([1, 1, 1], names)) == []
+
+
 @pytest.mark.parametrize(
     ("objective", "words"), [("fnr@0.1", "promise"), ("best", "best"), ("fp_mm2@1", "no tumour")]
 )

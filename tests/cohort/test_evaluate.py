@@ -580,3 +580,21 @@ def test_a_slide_whose_patient_was_fitted_on_is_named():
     fitted = calibrate(first, bootstrap=0)
     told = evaluate(second, calibration=fitted, bootstrap=0).warnings
     assert any("others of the same patients" in line and "s01, s03, s05" in line for line in told)
+
+
+def test_a_calibration_of_scores_of_other_weights_is_refused():
+    cohort = a_cohort_with_weights("a")
+    fitted = dataclasses.replace(
+        SlideCalibration(Steps(), 0.5), provenance={"table": {"weights_sha256": "b"}}
+    )
+    with pytest.raises(InputError, match="scores of other weights; calibrate again"):
+        fits.check(cohort, fitted)
+    fits.check(a_cohort_with_weights("b"), fitted)
+    fits.check(a_cohort_with_weights(""), fitted)  # nobody knows
+    fits.check(cohort, SlideCalibration(Steps(), 0.5))
+
+
+def a_cohort_with_weights(sha256):
+    """No slides; only where they come from counts."""
+    told = {"weights_sha256": sha256} if sha256 else {}
+    return Cohort("c", (), provenance={"file": "c", **told})

@@ -585,6 +585,10 @@ def test_doctor_lists_what_there_is():
     result = done("doctor", "--json")
     for word in ("torch", "presets: ", "wsrpn-demo", "backbones: ", "bf16"):
         assert word in result.stderr
+    assert "models of tiles of slides: tile_classifier, tile_head, vae\n" in result.stderr
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("models of radiographs: ")]
+    assert " wsrpn" in line
+    assert "vae" not in line
     assert json.loads(result.stdout)["command"] == "doctor"
 
 
@@ -677,6 +681,21 @@ def test_help_imports_nothing_heavy():
         "    assert CliRunner().invoke(app, words).exit_code == 0\n"
         "heavy = 'torch numpy pandas matplotlib scipy pydicom yaml PIL wsrpn.config'.split()\n"
         "print([name for name in heavy if name in sys.modules])\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_config_that_is_wrong_is_told_before_anything_heavy_is_imported():
+    look = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from wsrpn_cli.app import app\n"
+        "found = CliRunner().invoke(app, ['train', 'vae-b1', '--set', 'tiles.mp=3'])\n"
+        "assert found.exit_code == 2 and '--set tiles.mp=3: unknown key' in found.output\n"
+        "print([name for name in 'torch pandas scipy matplotlib'.split() if name in sys.modules])\n"
     )
     found = subprocess.run(
         [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60

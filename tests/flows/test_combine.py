@@ -1,7 +1,9 @@
 """`wsrpn combine`: one table of several, weights given, chosen and kept, and bad input."""
 
+import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -74,6 +76,26 @@ def test_weights_are_chosen_on_some_slides_kept_and_used_on_all(folder):
     told = f"note: The weights were chosen on {len(kept['slides'])} slides"
     assert told in again.stderr
     assert (folder / "both.parquet").read_bytes() == first
+
+
+def test_a_fit_on_one_patient_does_not_speak_of_others_held_out(folder, tmp_path):
+    with (folder / "slides.csv").open() as text:
+        rows = list(csv.DictReader(text))
+    first = next(row for row in rows if row["split"] == "val")
+    with (tmp_path / "slides.csv").open("w") as text:
+        writer = csv.DictWriter(text, list(first))
+        writer.writeheader()
+        writer.writerows({**row, "split": "val" if row is first else "test"} for row in rows)
+    for place in ("annotations", "thumbnails"):
+        shutil.copytree(folder / place, tmp_path / place)
+    said = combine(folder, "--fit", "--data", tmp_path / "slides.csv").stderr
+    assert "on the slides of the fit" in said
+    assert "on patients held out in turn" not in said
+    assert "Too few patients to hold one out" in said
+    assert "(1 good, 0 blind)" in said
+    words = "blind adds nothing to good on these slides: the weight is 0."
+    assert f"warning: {words}" in said
+    assert words in json.loads((folder / "combine.json").read_text())["warnings"]
 
 
 def test_the_table_goes_on_to_calibrate_and_eval(folder, tmp_path):

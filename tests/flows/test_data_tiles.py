@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import pyramid, slide_files
+from tests import pyramid, slide_files, tile_files
 from tests.cli import wsrpn
 
 pytest.importorskip("tiffslide")
@@ -118,3 +118,76 @@ def test_mistakes_are_one_sentence(tmp_path):
         assert found.exit_code in (1, 2)
         assert sentence in said(found)
         assert "Traceback" not in found.stderr
+
+
+def test_the_tiles_of_a_training_are_shown(tmp_path):
+    path = slide_files.slide(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    shown = wsrpn("train", "vae-b1", "--set", "tiles.mpp=2", "--set", "data.size=24",
+                  "--set", "tiles.overlap=0.5", "--show-config")  # fmt: skip
+    (run / "config.yaml").write_text(shown.stdout)
+    said_by = []
+    for how in (("--run", run), ("--config", run / "config.yaml")):
+        found = wsrpn("data", "tiles", path, "--out", tmp_path / "out", *how, "--json")
+        assert found.exit_code == 0, found.stderr
+        assert "data.size 24, tiles.mpp 2, tiles.overlap 0.5" in said(found)
+        document = json.loads(found.stdout)
+        assert document["slides"]["tiny"]["size_px0"] == pytest.approx([48.0, 48.0])
+        assert (document["cut"]["data.size"], document["cut"]["tiles.overlap"]) == (24, 0.5)
+        said_by.append(document["slides"])
+    assert said_by[0] == said_by[1]
+
+
+def test_without_a_training_the_values_are_said_and_both_tissues_have_names(tmp_path):
+    path = plain_slide(tmp_path)  # stained on the left half
+    found = wsrpn("data", "tiles", path, "--out", tmp_path / "out", "--mpp", "1", "--json",
+                  "--set", "tiles.mpp=1", "--set", "data.size=50")  # fmt: skip
+    assert "data.size 50, tiles.mpp 1, tiles.overlap 0" in said(found)
+    slide = json.loads(found.stdout)["slides"]["plain"]
+    assert slide["tissue_of_slide"] == pytest.approx(0.5, abs=0.02)
+    assert slide["tissue_of_tiles"] == pytest.approx(1.0, abs=0.05)
+    assert "tissue" not in slide
+
+
+def test_pictures_beside_slides_are_counted(tmp_path):
+    slide_files.slide(tmp_path)
+    for name in ("a.png", "b.jpg"):
+        plain_slide(tmp_path, name)
+    found = wsrpn("data", "tiles", tmp_path, "--out", tmp_path / "out", "--set", "tiles.mpp=1")
+    assert "2 plain pictures beside the slides not read" in said(found)
+    assert found.exit_code == 0
+
+
+def test_run_and_config_exclude_each_other_and_a_run_has_a_config(tmp_path):
+    path = plain_slide(tmp_path)
+    for words, sentence in (
+        (("--run", tmp_path, "--config", "vae-b1"), "--run or --config, not both"),
+        (("--run", tmp_path), "no config.yaml in it"),
+        (("--config", "vae-b9"), "Did you mean"),
+    ):
+        found = wsrpn("data", "tiles", path, "--out", tmp_path / "out", *words)
+        assert (found.exit_code, sentence in said(found)) == (2, True), found.stderr
+
+
+def test_a_check_of_slides_leads_to_the_command_that_shows_them(tmp_path):
+    table = slide_files.cohort(tmp_path / "set", slides=3, tiles=20)
+    for data in ("phantom:slides?slides=3", table, table.parent):
+        found = wsrpn("data", "check", data)
+        assert found.exit_code == 2
+        assert f"`wsrpn data tiles '{data}' --out look`" in said(found)
+
+
+def test_a_check_of_tiles_counts_them_by_split_and_label(tmp_path):
+    folder = tile_files.folder(tmp_path / "tiles", slides=4, each=6, val=1)
+    for data in (folder, folder / "tiles.csv"):
+        found = wsrpn("data", "check", data, "--json")
+        assert found.exit_code == 0, found.stderr
+        assert "train: 18 tiles of 3 slides, 3 patients: 9 normal, 9 tumor" in said(found)
+        assert "data.size" not in said(found)
+        counts = json.loads(found.stdout)["check"]["tiles"]
+        assert counts["val"] == {
+            "tiles": 6, "slides": 1, "patients": 1, "normal": 3, "tumor": 3, "unknown": 0,
+        }  # fmt: skip
+    refused = wsrpn("data", "check", folder, "--sheet", tmp_path / "s.png")
+    assert refused.exit_code == 2

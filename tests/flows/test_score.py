@@ -204,6 +204,7 @@ def test_scores_of_weights_that_a_run_has_no_longer_are_told(cohort, tmp_path):
     tile_worlds.run_folder(run, shade=0.25)
     assert f"scores.parquet was made with other weights than {run}" in done(*words).stderr
     done("score", run, cohort)
+    done("calibrate", run, "--data", cohort / "slides.csv")
     assert "other weights" not in done(*words).stderr
 
 

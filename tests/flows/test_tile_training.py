@@ -3,10 +3,8 @@
 import csv
 import dataclasses
 import json
-import os
+import multiprocessing
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
+from torch.distributed import TCPStore
 from torch.distributions import Normal, kl_divergence
 
 from tests import cli, tile_files
 from tests.flows import runs, tile_processes, tile_runs
 from tests.flows.test_training import Crash, rows, stop_at
 from wsrpn import checkpoint
+from wsrpn import config as configs
 from wsrpn.errors import InputError
 from wsrpn.losses import Objective, losses
 from wsrpn.losses.latent import capacity_at
@@ -32,7 +32,6 @@ from wsrpn.train.optimiser import Average, adamw
 from wsrpn.train.run import complete, train
 from wsrpn.train.tile_task import TileTask
 
-ROOT = Path(__file__).parents[2]
 HERE = World(0, 1, torch.device("cpu"))
 
 
@@ -264,23 +263,34 @@ def test_other_tiles_are_refused_on_resume(source, tmp_path):
 def both(source, tmp_path_factory):
     """Folders of the same trainings by one process and by two."""
     folder = tmp_path_factory.mktemp("two")
-    found = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-         "-m", "tests.flows.tile_processes", str(source), str(folder)],
-        capture_output=True, text=True, cwd=ROOT, check=False, timeout=150,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr[-4000:]
+    # What torchrun does (`test_distributed` has it), without three times the seconds of imports:
+    # both processes are forks of one that has them.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([tile_processes.__name__])
+    both = [
+        context.Process(target=tile_processes.main, args=(source, folder, rank, store.port))
+        for rank in range(2)
+    ]
     one = folder / "one"
-    train(tile_runs.vae(source, *tile_runs.ALIKE), one / "vae")
-    train(tile_processes.frozen(source), one / "classifier")
+    try:
+        for process in both:
+            process.start()
+        train(tile_processes.autoencoder(source), one / "vae")
+        train(tile_processes.frozen(source), one / "classifier")
+        for process in both:
+            process.join(150)
+            assert process.exitcode == 0
+    finally:
+        for process in both:
+            process.kill()
     return one, folder
 
 
 @pytest.mark.parametrize("kind", ["vae", "classifier"])
 def test_two_processes_have_the_curves_and_weights_of_one(both, kind):
     one, two = (rows(folder / kind) for folder in both)
-    assert len(one) == len(two) == 3
+    assert len(one) == len(two) == 2
     for a, b in zip(one, two, strict=True):
         assert a.keys() == b.keys()
         for key in a:
@@ -341,6 +351,62 @@ def test_an_encoder_that_saw_other_pixels_than_its_head_is_told(source, trained,
     assert any("learned with" in note and "and not 3.5" in note for note in notes)
 
 
+def test_a_head_of_the_preset_takes_tiles_as_its_encoder_learned_them(source, trained, tmp_path):
+    run, again = tmp_path / "run", tmp_path / "again"
+    asked = ("train", "vae-head", "--data", source, "--out", run, "--epochs", 1)
+    sets = cli.sets(f"model.weights={trained}", "train.batch=12", "train.monitor=loss")
+    shown = cli.wsrpn(*asked, *sets, "--show-config")
+    assert shown.exit_code == 0, shown.stderr
+    assert cli.wsrpn(*asked, *sets).exit_code == 0
+    assert (run / "config.yaml").read_text() == shown.stdout
+    config = configs.load(run / "config.yaml")
+    assert (config.data.size, config.tiles.mpp, config.tiles.stain) == (32, 1, "reinhard")
+    notes = json.loads((run / "run.json").read_text())["data"]["notes"]
+    assert not any("learned with" in note for note in notes)
+    same = cli.wsrpn("train", run / "config.yaml", "--out", again)
+    assert same.exit_code == 0, same.stderr
+    assert runs.fingerprint(again) == runs.fingerprint(run)
+    longer = cli.wsrpn(*asked[:-1], 2, *sets, "--resume")
+    assert longer.exit_code == 0, longer.stderr
+    assert [row["epoch"] for row in rows(run)] == [1, 2]
+
+
+def test_weights_in_a_file_say_nothing_of_tiles_and_the_user_is_told(source, trained, tmp_path):
+    weights = next((trained / "checkpoints").rglob("best*.safetensors"))
+    out = train(tile_runs.head(source, weights, "train.epochs=1"), tmp_path / "run")
+    notes = json.loads((out / "run.json").read_text())["data"]["notes"]
+    assert any("does not say which tiles" in n and "data.size is 32" in n for n in notes)
+
+
+def upside_down(self, state, here, judge=TileTask.judge):
+    """Figures of a model that ranks tumour below normal tiles."""
+    fitted, found = judge(self, state, here)
+    return fitted, found | {"val/auroc": 0.02}
+
+
+def test_an_autoencoder_that_ranks_the_wrong_way_round_is_told_at_the_end(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(TileTask, "judge", upside_down)
+    few, out = tile_runs.vae(source, "train.epochs=1"), tmp_path / "run"
+    words = "lower in tumour than in normal tiles of split val: AUROC 0.020 at the kept epoch"
+
+    def told():
+        return sum(words in n for n in json.loads((out / "run.json").read_text())["data"]["notes"])
+
+    train(few, out)
+    assert told() == 1
+    train(few, out, resume=True)
+    assert told() == 1
+    monkeypatch.undo()
+    train(tile_runs.vae(source, "train.epochs=1"), out := tmp_path / "good")
+    value = rows(out)[0]["val/auroc"]
+    notes = json.loads((out / "run.json").read_text())["data"]["notes"]
+    assert any("lower in tumour" in note for note in notes) == (value < 0.5)
+    chosen = TileTask(complete(tile_runs.classifier(source)))  # by auroc, which the user sees
+    assert chosen.remarks({"val/auroc": 0.02}) == []
+
+
 def test_a_classifier_tells_tumour_from_normal(source, tmp_path):
     config = tile_runs.classifier(source, "train.epochs=6", "train.lr=0.005")
     out = train(config, tmp_path / "run")
@@ -396,6 +462,17 @@ def test_labels_that_cannot_train_or_choose_are_refused(tmp_path):
         tmp_path / "run",
     )
     assert not any(key.startswith("val/") for row in rows(out) for key in row)
+
+
+def test_a_split_that_leaves_nothing_to_validate_on_is_told_as_the_cause(tmp_path):
+    alone = tile_files.folder(tmp_path / "alone", slides=1, each=4, val=0)
+    words = r"fitted on validation tiles .* split of the data leaves none\. .* are of 1 patient"
+    with pytest.raises(InputError, match=words) as caught:
+        train(tile_runs.vae(alone), tmp_path / "run")
+    assert "data.val_share above 0" not in str(caught.value)
+    assert "split=val" in str(caught.value)
+    with pytest.raises(InputError, match=r"validation tiles when .* set data\.val_share above 0"):
+        train(tile_runs.vae(alone, "data.val_share=0"), tmp_path / "run")
 
 
 def test_tiles_without_a_label_do_not_thin_the_loss(source, tmp_path):

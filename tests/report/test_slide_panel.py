@@ -151,3 +151,26 @@ def test_the_contact_sheet_has_a_place_for_every_slide():
         assert shapely.union_all(areas).area == pytest.approx(sum(a.area for a in areas))
         assert {f"slide {i}" for i in range(count)} <= set(words(figure))
         assert not any("truth)" in word for word in words(figure))  # no tumour, no word of it
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_title_of_a_contact_sheet_is_whole_however_few_slides(count):
+    title = "cmu30.parquet · score, blurred for the picture only"
+    image = np.zeros((10, 10, 3), np.uint8)
+    cells = [slide_sheet.Cell((f"s{i}", "no tumour", "none"), image) for i in range(count)]
+    figure = slide_sheet.sheet(cells, title=title, colour=(0.0, 1.0))
+    drawn = figure.texts[0]
+    box = drawn.get_window_extent(figure.canvas.get_renderer())
+    assert " ".join(drawn.get_text().split()) == title
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+    assert box.y0 >= figure.axes[0].get_window_extent().y1
+
+
+def test_the_legend_under_a_single_slide_is_whole():
+    image = np.zeros((10, 10, 3), np.uint8)
+    cells = [slide_sheet.Cell(("s", "tumour 3 mm²", "none"), image)]
+    for colour in (None, (0.0, 1.0)):
+        figure = slide_sheet.sheet(cells, colour=colour, threshold=-0.0001234)
+        box = figure.legends[0].get_window_extent(figure.canvas.get_renderer())
+        assert box.x1 <= figure.bbox.x1

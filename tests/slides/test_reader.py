@@ -97,7 +97,7 @@ def test_what_cannot_be_opened_is_one_sentence(tmp_path, monkeypatch):
             reader.open_slide(tmp_path / name)
     # A TIFF cut off before its directory: tiffslide opens it and fails when it is asked.
     (tmp_path / "cut.svs").write_bytes(b"II*\0" + (1_000_000).to_bytes(4, "little") + bytes(64))
-    with pytest.raises(InputError, match=r"cut\.svs: cannot be opened as a slide"):
+    with pytest.raises(InputError, match=r"cut\.svs: the file ends early or is damaged"):
         reader.open_slide(tmp_path / "cut.svs")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     Image.new("L", (10, 10)).save(tmp_path / "big.png")

@@ -102,8 +102,8 @@ def test_sizes_and_resolutions_that_do_not_fit_are_told(tmp_path):
     table(tmp_path, sheet_rows(tmp_path))
     assert sets.load(config_of(tmp_path)).notes == ()
     told = sets.load(config_of(tmp_path, size=32, tiles=TilesConfig(mpp=0.5))).notes
-    assert "16 tiles of 16 × 16 pixels or another size brought to data.size 32." in told
-    assert any("tiles.mpp and tiles.level have no effect" in note for note in told)
+    assert "16 tiles of 16 × 16 pixels brought to data.size 32." in told
+    assert any("Nothing says which resolution" in note for note in told)
 
 
 @pytest.mark.parametrize(
@@ -430,3 +430,78 @@ def test_phantom_slides_come_with_files(monkeypatch, tmp_path):
     assert len(tiles.slides) == 3
     assert tiles.name == source
     assert all(path.is_file() for path in tiles.files)
+
+
+def test_pictures_of_tiles_elsewhere_are_read_once_their_folder_is_open(tmp_path, monkeypatch):
+    monkeypatch.delenv("WSRPN_SLIDES", raising=False)
+    far = picture(tmp_path / "disk" / "a.png")
+    home = tmp_path / "study"
+    home.mkdir()
+    rows = [{"slide": "a", "x": 0, "y": 0, "label": 0, "split": "train", "image": str(far)}]
+    with pytest.raises(InputError, match=r"leaves the folder.*WSRPN_SLIDES"):
+        listed.read(table(home, rows))
+    monkeypatch.setenv("WSRPN_SLIDES", str(tmp_path / "disk"))
+    assert listed.read(table(home, rows)).files == (far,)
+
+
+def test_a_set_of_tiles_without_any_place_is_said_to_be_for_training(tmp_path):
+    for number in range(4):
+        picture(tmp_path / ("normal", "tumor")[number % 2] / f"tile{number}.png", size=(16, 16))
+    tiles = sets.load(config_of(tmp_path))
+    assert sum("place" in note for note in tiles.notes) == 1
+    assert any(note.startswith("No tile has a place on its slide") for note in tiles.notes)
+
+
+def test_sizes_are_said_as_they_are(tmp_path):
+    table(tmp_path, sheet_rows(tmp_path))
+    told = sets.load(config_of(tmp_path, size=32)).notes
+    assert "16 tiles of 16 × 16 pixels brought to data.size 32." in told
+    rows = sheet_rows(tmp_path)
+    rows[0]["size"] = 8
+    table(tmp_path, rows)
+    told = sets.load(config_of(tmp_path, size=32)).notes
+    assert "16 tiles of 8 × 8 to 16 × 16 pixels brought to data.size 32." in told
+
+
+@pytest.mark.parametrize(
+    ("tiles", "mpp", "said"),
+    [
+        (TilesConfig(mpp=0.5), "", "read slides at tiles.mpp 0.5"),
+        (TilesConfig(mpp=0.5, level=1), "", "read slides at tiles.level 1"),
+        (TilesConfig(mpp=0.5), "0.5", ""),
+        (TilesConfig(), "", ""),
+    ],
+)
+def test_a_resolution_that_nobody_knows_is_said_with_what_it_means(tmp_path, tiles, mpp, said):
+    table(tmp_path, sheet_rows(tmp_path, mpp=mpp))
+    told = [note for note in sets.load(config_of(tmp_path, tiles=tiles)).notes if "score" in note]
+    assert len(told) == bool(said)
+    assert all(said in note and "column mpp" in note for note in told)
+
+
+def test_slide_files_beside_pictures_are_counted(tmp_path):
+    (tmp_path / "a.svs").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"1 slide file in it not read; list slides in"):
+        sets.load(config_of(tmp_path))
+    for number in range(4):
+        picture(tmp_path / "normal" / f"s{number}_0_0.png", size=(16, 16))
+    notes = sets.load(config_of(tmp_path)).notes
+    assert "1 slide file in it not read; list slides in slides.csv." in notes
+
+
+def test_a_training_on_a_slide_without_resolution_names_no_option_it_lacks(tmp_path):
+    slide_files.slide(tmp_path, "bare.tif", mpp=None)
+    (tmp_path / "slides.csv").write_text("slide,file,label\nbare,bare.tif,normal\n")
+    with pytest.raises(InputError, match=r"column mpp of slides\.csv.*tiles\.level=0") as caught:
+        sets.load(config_of(tmp_path, tiles=TilesConfig(mpp=1.0)))
+    assert "--mpp" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_a_slide_file_that_ends_early_is_said_so_in_plain_words(tmp_path, keep):
+    slide_files.truncated(tmp_path, "t.svs", keep=keep)
+    (tmp_path / "slides.csv").write_text("slide,file,label\nt,t.svs,normal\n")
+    with pytest.raises(InputError, match=r"t\.svs: .*ends early or is damaged; copy") as one:
+        sets.load(config_of(tmp_path, tiles=TilesConfig(mpp=1.0)))
+    assert "Error" not in str(one.value)
+    assert "index" not in str(one.value)

@@ -10,6 +10,7 @@ from wsrpn.cohort.cases import Cases
 from wsrpn.cohort.held_out import Assessed, HeldOut, Plan
 from wsrpn.cohort.objective import BEST, Objective
 from wsrpn.errors import InputError, counted
+from wsrpn.metrics.image import ranking
 from wsrpn.slides import apply
 from wsrpn.slides.calibration import Chosen, Row, Steps
 from wsrpn.slides.labels import ceiling
@@ -17,8 +18,10 @@ from wsrpn.slides.normalise import contaminated
 from wsrpn.tiles import Cohort, Tiles
 
 NAMED = 5  # slides in one sentence
+INVERTED = 0.5  # AUROC below which scores rank the wrong way round
 MUCH = 0.1  # share of tumour that moves mean, median and mode alike
 LOW_CEILING = 0.5  # pixel IoU of perfect tiles below which the label rule is a limit
+NEARLY_ALL = 0.99  # share of the tiles that a threshold calls, from which it is told
 SAME_SIZE = 0.02  # relative difference of tile sizes that is let pass
 
 
@@ -151,6 +154,8 @@ def remarks(cases: Cases, best: Assessed, fits: Plan, apart: HeldOut | None) -> 
     yield from _unsettled(best.steps, apart)
     if not np.isfinite(best.threshold):
         yield "No threshold is good for anything here: nothing is called tumour."
+    yield from _inverted(slides)
+    yield from _calls_all(cases, best)
     partial = [tiles.slide for tiles in slides if not tiles.exhaustive]
     if partial:
         yield (
@@ -168,6 +173,46 @@ def remarks(cases: Cases, best: Assessed, fits: Plan, apart: HeldOut | None) -> 
     yield from _too_small(cases, best.steps)
     yield from _ceiling(slides)
     yield from _sizes(slides)
+
+
+def _inverted(slides: Sequence[Tiles]) -> Iterator[str]:
+    """Where scores rank tumour below normal tiles."""
+    found = within(slides)
+    if found < INVERTED:
+        yield (
+            f"Scores are lower in tumour than in normal tiles (AUROC {found:.3f}): no threshold "
+            "can use them as they are. Train longer, or take another column (--score)."
+        )
+
+
+def within(slides: Sequence[Tiles]) -> float:
+    """AUROC over all pairs of a tumour and a normal tile of one slide.
+
+    So offsets between slides do not count. Where no slide has both it is over all pairs.
+
+    Returns:
+        nan where there is no pair.
+    """
+    known = [tiles.inside & ~np.isnan(tiles.label) for tiles in slides]
+    labels = [tiles.label[here] for tiles, here in zip(slides, known, strict=True)]
+    scores = [tiles.score[here] for tiles, here in zip(slides, known, strict=True)]
+    if not any((y == 1).any() and (y == 0).any() for y in labels):
+        labels, scores = [np.concatenate(labels)], [np.concatenate(scores)]
+    pairs = np.array([float((y == 1).sum() * (y == 0).sum()) for y in labels])
+    each = [ranking(y, x, np.ones((1, len(y))))[0][0] for y, x in zip(labels, scores, strict=True)]
+    return float(np.nansum(pairs * np.array(each)) / pairs.sum()) if pairs.any() else np.nan
+
+
+def _calls_all(cases: Cases, best: Assessed) -> Iterator[str]:
+    """Where the threshold leaves (nearly) nothing out."""
+    tumour, normal = cases.positives.sum(), cases.negatives.sum()
+    called = best.fitted.sum() / max(tumour + normal, 1)
+    if tumour and normal and called >= NEARLY_ALL:
+        yield (
+            f"The threshold calls {'all' if called == 1 else f'{100 * called:.1f} % of the'} tiles "
+            "of these slides, tumour or not: that is no better than calling everything, with a "
+            f"precision of {tumour / (tumour + normal):.3f}, the share of tumour."
+        )
 
 
 def _unsettled(steps: Steps, apart: HeldOut | None) -> Iterator[str]:

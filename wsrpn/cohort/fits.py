@@ -1,6 +1,8 @@
 """Whether a calibration belongs to these slides: the same scores, tiles and labels."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ MOST = 10  # names in one sentence
 
 
 def check(cohort: Cohort, calibration: SlideCalibration) -> None:
-    """Refuse a calibration of other scores or, where tiles have labels, other labels.
+    """Refuse a calibration of other scores or weights or, where tiles have labels, other labels.
 
     Raises:
         InputError: what differs, and the way out.
@@ -23,12 +25,23 @@ def check(cohort: Cohort, calibration: SlideCalibration) -> None:
             f"The calibration is of column '{calibration.score}', the scores are of column "
             f"'{cohort.score}': read the same column, or calibrate this one."
         )
+    fitted, own = _weights(calibration.provenance.get("table")), _weights(cohort.provenance)
+    if fitted and own and fitted != own:
+        raise InputError(
+            "The calibration was fitted on scores of other weights; calibrate again "
+            "(`wsrpn calibrate`)."
+        )
     labelled = any(not np.isnan(tiles.label).all() for tiles in cohort.slides)
     if labelled and calibration.rule and calibration.rule != cohort.rule:
         raise InputError(
             f"The calibration was fitted on labels by the rule '{calibration.rule}', these are by "
             f"'{cohort.rule}': ask for the same rule, or calibrate with this one."
         )
+
+
+def _weights(table: Any) -> Any:
+    """sha256 of the weights that made a score table, where that is known."""
+    return table.get("weights_sha256") if isinstance(table, Mapping) else None
 
 
 def misfits(cohort: Cohort, calibration: SlideCalibration) -> dict[str, str]:

@@ -89,8 +89,19 @@ def fit(
             Tried(candidates[i], tally.figures(own(cases, family[i]))[figure]) for i in order
         ),
         held_out=tally.figures(apart.called) if apart else {},
-        warnings=tuple(left_out) if fits.alone else (*left_out, ALONE),
+        warnings=(*left_out, *(() if fits.alone else (ALONE,)), *unused(chosen)),
     )  # fmt: skip
+
+
+def unused(chosen: Ensemble) -> list[str]:
+    """A sentence on tables that a fit gave no weight, if there are any."""
+    shares = list(zip(chosen.names, chosen.weights, strict=True))
+    without = [name for name, weight in shares if weight == 0]
+    if not without:
+        return []
+    used = ", ".join(name for name, weight in shares if weight > 0)
+    adds = "adds" if len(without) == 1 else "add"
+    return [f"{', '.join(without)} {adds} nothing to {used} on these slides: the weight is 0."]
 
 
 def _aim(objective: str, tables: int) -> Objective:

@@ -16,7 +16,9 @@ from wsrpn.report.slide_view import SlideView, frame_of
 
 CELL = 1.9  # inches
 _GAP, _STRIP, _SIDE = 0.12, 0.46, 0.72  # inches: between cells, of words, for the bar
-_HEAD, _FOOT = 0.36, 0.36
+_HEAD, _FOOT = 0.36, 0.36  # of a title of one line
+_TITLE_PT = 10.0
+_LEGEND = 3.5  # inches that the meaning of both outlines needs
 _MOST_ACROSS = 12
 
 
@@ -68,19 +70,25 @@ def sheet(
     across = _across(len(cells))
     down = max(1, -(-len(cells) // across))
     width = across * (CELL + _GAP) + _GAP + (_SIDE if colour else 0.0)
-    height = _HEAD + down * (CELL + _STRIP) + _FOOT
+    if threshold is not None:
+        width = max(width, _LEGEND)
+    words = labels.wrap(title, (width - 2 * _GAP) * 72, _TITLE_PT, lines=3, bold=True)
+    more = words.count("\n") * _TITLE_PT * labels.LEADING / 72
+    head = _HEAD + more
+    height = head + down * (CELL + _STRIP) + _FOOT
     figure = marks.new(width, height)
-    figure.text(_GAP / width, 1 - 0.2 / height, fonts.legible(title), fontsize=10, va="center",
-                weight="bold", **fonts.style())  # fmt: skip
+    figure.text(_GAP / width, 1 - (0.2 + more / 2) / height, words, fontsize=_TITLE_PT,
+                va="center", weight="bold", linespacing=labels.LEADING,
+                **fonts.style())  # fmt: skip
     for place, one in enumerate(cells):
         row, column = divmod(place, across)
         left = _GAP + column * (CELL + _GAP)
-        bottom = height - _HEAD - (row + 1) * (CELL + _STRIP)
+        bottom = height - head - (row + 1) * (CELL + _STRIP)
         axes = figure.add_axes((left / width, bottom / height, CELL / width, CELL / height))
         _show(axes, one)
     if colour is not None:
         left = across * (CELL + _GAP) + _GAP
-        box = (left, height - _HEAD - _STRIP - CELL, 0.13, CELL)
+        box = (left, height - head - _STRIP - CELL, 0.13, CELL)
         slide_marks.colour_bar(figure, colour, threshold, box)
     slide_marks.legend(figure, tumour=outlined, threshold=threshold, left=_GAP)
     return figure

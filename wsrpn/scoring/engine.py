@@ -15,6 +15,7 @@ from wsrpn.config import TilesConfig
 from wsrpn.errors import InputError
 from wsrpn.models import models
 from wsrpn.predict import TrainedRun
+from wsrpn.scoring.earlier import options_of
 from wsrpn.scoring.jobs import Opened
 from wsrpn.tiles import Tiles
 from wsrpn.tiling import looks
@@ -86,12 +87,10 @@ class Engine:
 
     def about(self) -> dict[str, Any]:
         """What decides the scores of a tile, for the table and for the digests of its parts."""
-        own, model = self.tiles, self.run.config.model
-        # Which score leads is an option, too; what training began with is not in the scores.
-        chosen = {name: value for name, value in model.items() if name not in ("name", "weights")}
+        own = self.tiles
         return {
             **self.run.provenance(),
-            "model_options": chosen,
+            "model_options": options_of(self.run),  # which score leads is one, too
             "scoring": _VERSION,
             "size": self.size,
             "precision": str(self.dtype).removeprefix("torch."),

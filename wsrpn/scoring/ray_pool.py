@@ -5,6 +5,8 @@ under the same paths. A worker that dies is replaced, and its slide is tried aga
 """
 
 import os
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +21,12 @@ from wsrpn.scoring.engine import Engine
 from wsrpn.scoring.jobs import Job
 from wsrpn.scoring.parts import Parts
 from wsrpn.scoring.scored import Options
-from wsrpn.scoring.work import Listener, Outcome, work
+from wsrpn.scoring.work import Listener, Outcome, Stop, work
 
 LOCAL = "local"
 _TRIES = 3  # workers that may die over a slide
 _ROOM = 600.0  # seconds until a cluster must have found room for a worker
+_LOOK = 1.0  # seconds until somebody who wants an end is heard
 
 
 class Worker:
@@ -68,11 +71,15 @@ class _Crew:
     idle: list[Any] = field(default_factory=list)
     under_way: dict[Any, tuple[Any, Job, int]] = field(default_factory=dict)
     left: list[tuple[Job, int]] = field(default_factory=list)
+    lost: int = 0
 
     def fill(self, parts: Parts) -> None:
-        """Give every idle worker a slide."""
-        while self.idle and self.left:
-            worker, (job, tries) = self.idle.pop(), self.left.pop(0)
+        """Give every worker a slide; those that died are replaced where the others do not do."""
+        while self.left and (self.idle or self.lost):
+            if not self.idle:
+                self.idle, self.lost = [self.make()], self.lost - 1
+            worker = self.idle.pop()
+            job, tries = self.left.pop(0)
             self.under_way[worker.score.remote(job, parts)] = (worker, job, tries)
 
 
@@ -95,8 +102,9 @@ class Pool:
     code: tuple[Path, ...] = ()
 
     def __call__(
-        self, jobs: Sequence[Job], parts: Parts, options: Options, listen: Listener | None
-    ) -> Outcome:
+        self, jobs: Sequence[Job], parts: Parts, options: Options, listen: Listener | None,
+        stop: Stop | None = None,
+    ) -> Outcome:  # fmt: skip
         """Score slides and keep a part of each.
 
         Raises:
@@ -109,19 +117,23 @@ class Pool:
         try:
             crew = self._crew(ray, parts, options, len(jobs))
             everywhere = [job.anywhere() for job in jobs]
-            return _run(crew, everywhere, Parts(parts.out.absolute()), listen)
+            return _run(crew, everywhere, Parts(parts.out.absolute()), listen, stop)
         finally:
             if own:
                 ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
         """Join the cluster, or begin one."""
-        local: dict[str, Any] = {"address": LOCAL}
+        local: dict[str, Any] = {"address": LOCAL, "include_dashboard": False}
         if self.workers > (os.cpu_count() or 1):
             local["num_cpus"] = self.workers
         where = local if self.address == LOCAL else {"address": self.address}
+        main = threading.current_thread() is threading.main_thread()
+        heard = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(**where, include_dashboard=None, log_to_driver=False, logging_level="ERROR")
+            ray.init(**where, log_to_driver=False, logging_level="ERROR")
+            if main:  # Ray would end this process at once
+                signal.signal(signal.SIGTERM, heard)
         except (ConnectionError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise InputError(
@@ -157,12 +169,18 @@ class Pool:
         return _Crew(ray, make, idle=workers)
 
 
-def _run(crew: _Crew, jobs: Sequence[Job], parts: Parts, listen: Listener | None) -> Outcome:
+def _run(
+    crew: _Crew, jobs: Sequence[Job], parts: Parts, listen: Listener | None,
+    stop: Stop | None = None,
+) -> Outcome:  # fmt: skip
     outcome = Outcome()
     crew.left = [(job, 1) for job in jobs]
     crew.fill(parts)
-    while crew.under_way:
-        ((done, *_), _) = crew.ray.wait(list(crew.under_way), num_returns=1)
+    while crew.under_way and not (stop is not None and stop()):
+        ready, _ = crew.ray.wait(list(crew.under_way), num_returns=1, timeout=_LOOK)
+        if not ready:
+            continue
+        done = ready[0]
         worker, job, tries = crew.under_way.pop(done)
         name = job.slide.id
         try:
@@ -172,7 +190,7 @@ def _run(crew: _Crew, jobs: Sequence[Job], parts: Parts, listen: Listener | None
                 listen(name, found.tiles)
             crew.idle.append(worker)
         except crew.ray.exceptions.RayActorError:
-            crew.idle.append(crew.make())
+            crew.lost += 1
             if tries < _TRIES:
                 crew.left.append((job, tries + 1))
                 outcome.notes.append(f"{name}: its worker died, and another one takes it.")

@@ -9,6 +9,7 @@ from typing import Any
 from wsrpn.config import TilesConfig
 from wsrpn.errors import InputError, counted
 from wsrpn.predict import TrainedRun
+from wsrpn.scoring import earlier
 from wsrpn.scoring import jobs as job_kinds
 from wsrpn.scoring import parts as part_files
 from wsrpn.scoring.engine import Engine
@@ -16,11 +17,28 @@ from wsrpn.scoring.jobs import Job
 from wsrpn.scoring.join import join
 from wsrpn.scoring.parts import Parts
 from wsrpn.scoring.shards import Shard
-from wsrpn.scoring.work import Listener, Outcome, work
+from wsrpn.scoring.work import Listener, Outcome, Stop, work
 from wsrpn.slides import assemble, cells
 from wsrpn.tiles import Slide, TileSet
 
-Pool = Callable[[Sequence[Job], Parts, "Options", Listener | None], Outcome]
+Pool = Callable[[Sequence[Job], Parts, "Options", Listener | None, Stop | None], Outcome]
+
+
+class Stopped(RuntimeError):
+    """Somebody asked for the end; whole slides are kept, nothing of the others.
+
+    Attributes:
+        kept: number of slides with scores.
+        slides: of all that were to be scored.
+    """
+
+    def __init__(self, kept: int, slides: int) -> None:
+        has = "is" if kept == 1 else "are"
+        super().__init__(
+            f"{kept} of {counted(slides, 'slide')} {has} kept, the same command goes on with the "
+            "others"
+        )
+        self.kept, self.slides = kept, slides
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,7 @@ def score(
     options: Options | None = None,
     listen: Listener | None = None,
     pool: Pool | None = None,
+    stop: Stop | None = None,
 ) -> Scored:
     """Score the tiles of slides, and write one table with a row a tile.
 
@@ -94,26 +113,38 @@ def score(
         options: how.
         listen: told of every batch.
         pool: who does the work, where it is not this process.
+        stop: asked after every batch whether to end.
 
     Raises:
-        InputError: not a model of tiles, no slide, or slides that cannot be told apart.
+        InputError: not a model of tiles, no slide, slides that cannot be told apart, or a place
+            that cannot be written to.
+        Stopped: as `stop` asked, before all slides were done.
     """
     options = options or Options()
     begun = time.monotonic()
     parts = Parts(out)
+    earlier.refuse_unwritable(out)
     engine = Engine(run, tiles=options.tiles, batch=options.batch, precision=options.precision)
     jobs, before = _jobs(slides, engine, options, out)
     mine = [job for job in jobs if options.shard.has(job.slide.id)]
     outcome = Outcome(failed=before)
     if pool is not None:
-        outcome.add(pool(mine, parts, options, listen))
+        outcome.add(pool(mine, parts, options, listen, stop))
     else:
-        outcome.add(work(engine, mine, parts, listen))
+        outcome.add(work(engine, mine, parts, listen, stop))
+    _refuse_to_end(mine, outcome, stop)
     path, missing = _table(jobs, parts, engine.about(), outcome)
     return Scored(
         tuple(outcome.done), tuple(outcome.skipped), outcome.failed, missing, path, outcome.tiles,
         time.monotonic() - begun, tuple(outcome.notes),
     )  # fmt: skip
+
+
+def _refuse_to_end(mine: Sequence[Job], outcome: Outcome, stop: Stop | None) -> None:
+    kept = {*outcome.done, *outcome.skipped}
+    left = [job for job in mine if job.slide.id not in kept | outcome.failed.keys()]
+    if left and stop is not None and stop():
+        raise Stopped(len(kept), len(mine))
 
 
 def _jobs(
@@ -161,7 +192,7 @@ def _table(
                 _elsewhere(job, parts, about, there, missing, outcome.failed)
         if missing or not there:
             return None, tuple(missing)
-        gone = sorted(_earlier(parts.out) - there.keys())
+        gone = sorted(earlier.slides(parts.out) - there.keys())
         join(parts, there)
     if gone:
         some = ", ".join(gone[:5]) + (", …" if len(gone) > 5 else "")
@@ -171,15 +202,6 @@ def _table(
             "together to have them in one table."
         )
     return parts.out, ()
-
-
-def _earlier(out: Path) -> set[str]:
-    """The slides of a table that is about to be replaced; none where it cannot be read."""
-    try:
-        found = cells.read(out, ("slide",), ("slide",)) if out.is_file() else None
-    except InputError:
-        return set()
-    return set() if found is None else set(found.column("slide").unique().to_pylist())
 
 
 def _elsewhere(

@@ -27,6 +27,7 @@ from wsrpn.slides import assemble
 from wsrpn.tiles import Cohort, Tiles
 
 Listener = Callable[[str, int], None]  # told of tiles that are scored: their slide, and how many
+Stop = Callable[[], bool]  # whether to end
 _AHEAD = 4  # batches that wait for the model
 _POLL = 0.5  # seconds between looks at slides that another process has
 
@@ -81,7 +82,10 @@ class _End:
 _Event = tuple[_Slide, Pixels | _End] | None  # None: waiting for another process
 
 
-def work(engine: Engine, jobs: Sequence[Job], parts: Parts, listen: Listener | None) -> Outcome:
+def work(
+    engine: Engine, jobs: Sequence[Job], parts: Parts, listen: Listener | None,
+    stop: Stop | None = None,
+) -> Outcome:  # fmt: skip
     """Score slides and keep a part of each.
 
     Slides that another process has under way are left to the end, and waited for.
@@ -91,21 +95,26 @@ def work(engine: Engine, jobs: Sequence[Job], parts: Parts, listen: Listener | N
         jobs: the slides.
         parts: where the scores go.
         listen: told after every batch.
+        stop: asked after every batch whether to end; the slides under way are then dropped.
     """
     outcome = Outcome()
     about = engine.about()
     held: dict[str, FileLock] = {}
     try:
         with contextlib.closing(ahead(_read(engine, jobs, parts, outcome.notes), _AHEAD)) as events:
-            for slide, said in filter(None, events):
-                held[slide.name] = slide.lock
-                if isinstance(said, Pixels):
-                    _add(slide, said, engine)
-                    if listen is not None:
-                        listen(slide.name, len(said.index))
-                    continue
-                _end(slide, said, about, parts, outcome)
-                held.pop(slide.name).release()
+            for event in events:
+                if event is not None:
+                    slide, said = event
+                    held[slide.name] = slide.lock
+                    if isinstance(said, Pixels):
+                        _add(slide, said, engine)
+                        if listen is not None:
+                            listen(slide.name, len(said.index))
+                    else:
+                        _end(slide, said, about, parts, outcome)
+                        held.pop(slide.name).release()
+                if stop is not None and stop():
+                    break
     finally:
         for lock in held.values():
             lock.release()

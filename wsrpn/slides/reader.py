@@ -6,6 +6,7 @@ pictures. Coordinates are full-size pixels of the file, whatever part of it was 
 
 import dataclasses
 import math
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from wsrpn.errors import InputError
-from wsrpn.slides import direct, regions
+from wsrpn.slides import direct, regions, torn
 from wsrpn.slides.reading import Reader, on_white
 from wsrpn.slides.regions import Size
 from wsrpn.tiles import Slide
@@ -39,6 +40,9 @@ def open_slide(path: Path) -> Reader:
         raise InputError(f"{path}: no such file; a slide was expected.")
     faults = []
     for library in ("openslide", "tiffslide"):
+        # tiffslide takes what is left of a file that OpenSlide refuses.
+        if library == "tiffslide" and torn.ends_early(path):
+            raise InputError(f"{path}: the file ends early or is damaged; copy it again.")
         try:
             return _Pyramid(path, library)
         except _Unfit as fault:
@@ -162,6 +166,8 @@ def _opened(path: Path, library: str) -> Any:
         missing = isinstance(error, ImportError) or "libopenslide" in str(error).lower()
         why = f"is not installed. {INSTALL[:-1]}" if missing else f"says: {error}"
         raise _Unfit(f"{library} {why}") from None
+    except (LookupError, struct.error):  # of a list of pictures that is empty or torn
+        raise _Unfit(f"{library} finds no picture in it") from None
     except Exception as error:  # both raise kinds of their own for files they do not know
         raise _Unfit(f"{library} says: {error}") from None
 

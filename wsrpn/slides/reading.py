@@ -69,8 +69,8 @@ class Reader(abc.ABC):
             self._recover()
             x, y = (round(max(edge, 0.0)) for edge in box_px0[:2])
             raise InputError(
-                f"{self.path}: cannot be read at x {x}, y {y} ({error}); the file is damaged or "
-                "cut short, copy it again."
+                f"{self.path}: cannot be read at x {x}, y {y} ({error}); the file ends early "
+                "or is damaged; copy it again."
             ) from None
         if part.seen_level is None:
             return image

@@ -5,19 +5,20 @@ One row a slide. `slide` (or `wsi_id`, `slide_id`) is the only column that must 
 `tissue_mask`), `thumbnail`, `file`, `mpp`, `width_px0`, `height_px0`, `offset_x`, `offset_y`,
 `origin` (slide or bounds: where coordinates of the annotation count from), `mask_values` (those of
 tumour) and `exhaustive` (yes or no). All others are kept in `Slide.extra`. Paths are relative to
-the table and never leave its folder. A folder of annotations named like their slides does as well.
+the table and never leave its folder, unless WSRPN_SLIDES opens further ones (see `roots`): then
+those of annotation, tissue, thumbnail and file may be absolute or links into one of these, or
+relative to one of them. A folder of annotations named like their slides does as well.
 """
 
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wsrpn.errors import InputError, counted, nearest
-from wsrpn.slides import camelyon16, outlines
+from wsrpn.slides import camelyon16, outlines, roots
 from wsrpn.slides.facts import MPP_UM
 from wsrpn.tiles import Slide
 
@@ -48,8 +49,6 @@ _ORIGINS = ("slide", "bounds")
 _SPLITS = ("train", "val", "test")
 # What CAMELYON's masks have behind the name of their slide.
 _ENDING = re.compile(r"(_evaluation)?_mask$", re.IGNORECASE)
-# Absolute on Unix or Windows, a drive letter, or a step upwards.
-_LEAVES = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 
 
 def read(path: str | Path) -> dict[str, Slide]:
@@ -152,7 +151,7 @@ def _slide(cells: Mapping[str, str], where: str, root: Path) -> Slide:
     if not name:
         raise InputError(f"{where}: the name of the slide is empty.")
     paths = {
-        key: _inside(root, said[key], where) if said[key] else None
+        key: roots.inside(root, said[key], where) if said[key] else None
         for key in ("annotation", "tissue", "thumbnail", "file")
     }
     known = {column for columns in _COLUMNS.values() for column in columns}
@@ -225,18 +224,3 @@ def _extent(said: Mapping[str, str], where: str) -> tuple[int, int] | None:
 def _offset(said: Mapping[str, str], where: str) -> tuple[float, float]:
     x, y = (_number(said[name] or "0", name, where) for name in ("offset_x", "offset_y"))
     return x, y
-
-
-def _inside(root: Path, relative: str, where: str) -> Path:
-    """The path of a file that the table names, made sure to lie below the table's folder."""
-    if "\0" in relative:
-        raise InputError(f"{where}: the path {relative!r} is not a file name.")
-    if _LEAVES.search(relative):
-        raise InputError(
-            f"{where}: '{relative}' leaves the folder {root}; paths are relative to it."
-        )
-    path = root / relative
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(os.path.realpath(root)):
-        raise InputError(f"{where}: '{relative}' is a link out of {root}; copy the file into it.")
-    return path

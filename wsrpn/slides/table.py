@@ -242,14 +242,26 @@ def _empty(folder: Path) -> str:
 
 
 def _provenance(path: Path, paths: Sequence[Path], tiles: int) -> dict[str, Any]:
-    """File, sha256, bytes, number of tiles; of several files the sha256 of names and sha256s."""
+    """File, sha256, bytes, tiles, sha256 of weights; of several files that of names and sha256s."""
     digests = [_digest(one) for one in paths]
     whole = digests[0]
     if path.is_dir():
         lines = [f"{one.relative_to(path)} {d}" for one, d in zip(paths, digests, strict=True)]
         whole = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     size = sum(one.stat().st_size for one in paths)
-    return {"file": str(path), "digest": whole, "size": size, "tiles": tiles}
+    found = {"file": str(path), "digest": whole, "size": size, "tiles": tiles}
+    weights = "" if path.is_dir() else _weights(path)
+    return {**found, "weights_sha256": weights} if weights else found
+
+
+def _weights(path: Path) -> str:
+    """sha256 of the weights, in a table of `wsrpn score`."""
+    if not cells.is_parquet(path):
+        return ""
+    try:
+        return str(json.loads(cells.metadata(path)["wsrpn"])["scored"]["weights_sha256"])
+    except (KeyError, TypeError, ValueError):
+        return ""  # of another tool, or of several runs
 
 
 def _digest(path: Path) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from wsrpn.data import images, tables
+from wsrpn.data import images
 from wsrpn.data.images import ImageReadError
-from wsrpn.errors import InputError, nearest
+from wsrpn.errors import InputError, counted, nearest
+from wsrpn.slides import roots
 from wsrpn.slides.columns import Columns
 
 PLACES = ("sheet_x", "sheet_y", "size")
@@ -54,13 +55,30 @@ def find(
     return files, file, box
 
 
+def note_of_places(unplaced: int, many: int) -> list[str]:
+    """What to say of tiles of which nobody knows where they sit on their slides.
+
+    Args:
+        unplaced: tiles without a place.
+        many: tiles in all.
+    """
+    if not unplaced:
+        return []
+    if unplaced < many:
+        return [f"{counted(unplaced, 'tile')} without a place on the slide."]
+    return [
+        "No tile has a place on its slide: the set is for training, and `wsrpn score` cannot make "
+        "a map of it; x and y in tiles.csv say places."
+    ]
+
+
 def _path(table: Columns, text: str, rows: Bool[np.ndarray, " n"]) -> Path:
     """The file that some rows name."""
     try:
-        return tables.inside(table.path.parent, text, where="")
+        return roots.inside(table.path.parent, text, where="")
     except InputError:  # the line of a row is looked up only where it is told
         where = table.where(int(np.argmax(rows)))
-        return tables.inside(table.path.parent, text, where=where)
+        return roots.inside(table.path.parent, text, where=where)
 
 
 def _boxes(table: Columns, mine: Bool[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:

@@ -23,7 +23,13 @@ _AT_ONCE = 1_000_000  # tiles whose tissue is measured at a time
 
 
 def cut(
-    slide: Slide, reader: Reader, config: TilesConfig, *, size: int, tissue: Tissue | None = None
+    slide: Slide,
+    reader: Reader,
+    config: TilesConfig,
+    *,
+    size: int,
+    tissue: Tissue | None = None,
+    option: bool = True,
 ) -> Cut:
     """Cut a slide into tiles.
 
@@ -37,13 +43,14 @@ def cut(
         config: resolution, overlap, tissue.
         size: side of a tile in pixels as it is read.
         tissue: of the slide, where it was found before.
+        option: whether the command has `--mpp`, for the error.
 
     Raises:
         InputError: the resolution of the slide is not known or too coarse, no such level, or no
             tile has enough tissue.
     """
     full = _completed(slide, reader)
-    scale = _scale(full, reader, config, size)
+    scale = _scale(full, reader, config, option=option)
     if tissue is None:
         tissue = finding.find(reader, full, config.tissue)
     pitch_px = max(math.floor(size * (1 - config.overlap) + 0.5), 1)
@@ -67,7 +74,7 @@ def _completed(slide: Slide, reader: Reader) -> Slide:
     )
 
 
-def _scale(slide: Slide, reader: Reader, config: TilesConfig, size: int) -> float:
+def _scale(slide: Slide, reader: Reader, config: TilesConfig, *, option: bool) -> float:
     """Full-size pixels to a pixel of a tile."""
     if config.level is not None:
         if config.level >= len(reader.downsamples):
@@ -84,8 +91,8 @@ def _scale(slide: Slide, reader: Reader, config: TilesConfig, size: int) -> floa
     if slide.mpp is None:
         raise InputError(
             f"slide {slide.id}: how many micrometres a pixel has is not known ({reader.path} does "
-            "not say); give it in the column mpp of slides.csv, with --mpp, or read a level "
-            "whatever its resolution (--set tiles.level=0)."
+            f"not say); give it in the column mpp of slides.csv{', with --mpp' * option}, or read "
+            "a level whatever its resolution (--set tiles.level=0)."
         )
     scale = config.mpp / slide.mpp
     if scale * MOST_FINER < 1 - _ROUNDING:

@@ -52,7 +52,8 @@ def _cuts(slides: list[Slide], config: RunConfig, failed: dict[str, str]) -> Ite
             continue
         try:
             with reader.open_slide(slide.file) as opened:
-                made = cut(slide, opened, config.tiles, size=config.data.size)
+                # Only commands that read slides without a table have --mpp.
+                made = cut(slide, opened, config.tiles, size=config.data.size, option=False)
         except Exception as error:  # one slide's file must not end the others
             failed[slide.id] = assemble.reason(error, str(slide.file))
             continue

@@ -3,8 +3,9 @@
 Columns: `slide`, `x`, `y` (full-size pixels, top-left), `label` (normal, tumor, 0, 1 or blank),
 `split`, and the pixels: `image` (a picture of its own) or `sheet`, `sheet_x`, `sheet_y`, `size` (a
 square of a contact sheet). Optional: `patient`, `width` and `height` or `size` on the slide,
-`truth` and `tissue` (shares), `mpp`. Paths are relative to the table and never leave its folder.
-CSV, packed with gzip or not, or Parquet.
+`truth` and `tissue` (shares), `mpp`. Paths are relative to the table and never leave its folder,
+unless WSRPN_SLIDES opens further ones (`wsrpn.slides.roots`). CSV, packed with gzip or not, or
+Parquet.
 """
 
 from pathlib import Path
@@ -84,9 +85,7 @@ def _places(
     if half.any():
         raise InputError(f"{table.where(int(np.argmax(half)))}: x without y, or y without x.")
     notes = []
-    unplaced = int(np.isnan(corner[:, 0]).sum())
-    if unplaced:
-        notes.append(f"{counted(unplaced, 'tile')} without a place on the slide.")
+    notes += crops.note_of_places(int(np.isnan(corner[:, 0]).sum()), len(table))
     _refuse_twice(table, slide, corner)
     size = _sizes(table)
     if np.isnan(size).any():

@@ -19,6 +19,7 @@ from wsrpn.data.images import ImageReadError
 from wsrpn.errors import InputError, counted
 from wsrpn.slides.sheet import LABELS
 from wsrpn.tiles import Slide, TileSet
+from wsrpn.tiling import crops
 
 _NAME = re.compile(
     r"(?P<slide>.+?)(_idx\d+)?_x?(?P<x>\d+)_y?(?P<y>\d+)(_class(?P<label>[01]))?", re.IGNORECASE
@@ -135,9 +136,7 @@ def _notes(found: list[_Named]) -> list[str]:
         f"Taken from folders and names: {counted(slides, 'slide')}, each a patient of its own, and "
         "sizes on the slide equal to those of the pictures; write tiles.csv to say otherwise."
     ]
-    unplaced = sum(not one.placed for one in found)
-    if unplaced:
-        notes.append(f"{counted(unplaced, 'tile')} without a place on the slide in the name.")
+    notes += crops.note_of_places(sum(not one.placed for one in found), len(found))
     alone = sum(one.alone for one in found)
     if alone:
         notes.append(f"{counted(alone, 'tile')} whose name says no slide, each a slide of its own.")

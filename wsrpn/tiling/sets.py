@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from wsrpn.config import DataConfig, RunConfig
 from wsrpn.data import splits
@@ -16,6 +17,8 @@ from wsrpn.tiles import Slide, TileSet
 from wsrpn.tiling import from_slides, listed, pictures
 from wsrpn.types import SPLITS
 
+# Of slides; a TIFF may as well be the picture of a tile.
+_SLIDES = {".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"}
 _PREFIXES = ("tiles:", "slides:")
 _EXPECTED = (
     "A table of tiles (tiles.csv), a folder of tile pictures, a table of slides with their files "
@@ -91,8 +94,20 @@ def _folder(folder: Path, config: RunConfig) -> TileSet:
     if tables:
         return from_slides.read(tables[0], config)
     if (folder / "images.csv").is_file() or not images_in(folder):
-        raise InputError(f"{folder}: neither {listed.NAME} nor {sheet.NAME} in it. {_EXPECTED}")
-    return pictures.read(folder)
+        raise InputError(
+            f"{folder}: neither {listed.NAME} nor {sheet.NAME} in it.{_beside(folder)} {_EXPECTED}"
+        )
+    tiles = pictures.read(folder)
+    beside = _beside(folder).strip()
+    return dataclasses.replace(tiles, notes=(*tiles.notes, beside)) if beside else tiles
+
+
+def _beside(folder: Path) -> str:
+    """What to say of slide files in a folder that has no table of them."""
+    many = sum(path.suffix.lower() in _SLIDES for path in folder.iterdir() if path.is_file())
+    if not many:
+        return ""
+    return f" {counted(many, 'slide file')} in it not read; list slides in {sheet.NAME}."
 
 
 def _told_of_size(tiles: TileSet, config: RunConfig) -> TileSet:
@@ -104,14 +119,27 @@ def _told_of_size(tiles: TileSet, config: RunConfig) -> TileSet:
     sides = tiles.box_px[cut, 2:] - tiles.box_px[cut, :2]
     other = ~np.isnan(sides).any(axis=1) & (sides != config.data.size).any(axis=1)
     if other.any():
-        wide, high = sides[other][0]
         notes.append(
-            f"{counted(int(other.sum()), 'tile')} of {wide:g} × {high:g} pixels or another size "
-            f"brought to data.size {config.data.size}."
+            f"{counted(int(other.sum()), 'tile')} of {_sides(sides[other])} pixels brought to "
+            f"data.size {config.data.size}."
         )
-    if config.tiles.mpp is not None or config.tiles.level is not None:
-        notes.append("tiles.mpp and tiles.level have no effect on tiles that are cut already.")
+    unknown = any(slide.mpp is None and slide.file is None for slide in tiles.slides)
+    asked = config.tiles.mpp if config.tiles.level is None else config.tiles.level
+    if unknown and asked is not None:
+        key = "mpp" if config.tiles.level is None else "level"
+        notes.append(
+            "Nothing says which resolution these tiles have, as they are cut already; `wsrpn "
+            f"score` would read slides at tiles.{key} {asked:g}, which is right only if the tiles "
+            "were. A column mpp in tiles.csv says it."
+        )
     return dataclasses.replace(tiles, notes=(*tiles.notes, *notes))
+
+
+def _sides(sides: Float[np.ndarray, "n 2"]) -> str:
+    """The sizes of tiles: the one, or the smallest and the largest."""
+    order = np.unique(sides, axis=0)
+    first, last = (f"{wide:g} × {high:g}" for wide, high in (order[0], order[-1]))
+    return first if len(order) == 1 else f"{first} to {last}"
 
 
 def _failing(tiles: TileSet) -> str:

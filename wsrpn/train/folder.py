@@ -84,6 +84,13 @@ def write_notes(out: Path, notes: Sequence[str]) -> None:
     files.write_json(out / "run.json", {**facts, "data": {**facts["data"], "notes": list(notes)}})
 
 
+def add_notes(out: Path, notes: Sequence[str]) -> None:
+    """Write further notes into `run.json`, each once."""
+    if notes:
+        facts = files.read_json(out / "run.json", what="the facts of a run")
+        write_notes(out, list(dict.fromkeys((*facts["data"]["notes"], *notes))))
+
+
 def environment(here: World) -> dict[str, Any]:
     """What equal bits on resume depend on, and what a reader wants to know."""
     return {

@@ -42,7 +42,7 @@ def train(
     device: str = "auto",
     listen: Listener | None = None,
 ) -> Path:
-    """Train a model from image-level labels.
+    """Train a model from labels of images, or of tiles of slides.
 
     Args:
         config: everything that decides the result.
@@ -130,7 +130,9 @@ class Run:
         task.open(here, out / "cache")
         torch.manual_seed(config.train.seed)
         model = task.build().to(here.device)
-        refuse_unfitted(model, task.name, len(task.val_feed), config)
+        refuse_unfitted(
+            model, task.name, len(task.val_feed), config, unit=task.unit, notes=task.split_notes
+        )
         if config.train.freeze_backbone:
             parts = backbones_of(model)
             if not parts:
@@ -243,8 +245,17 @@ class Run:
 
     def learn(self, listen: Listener | None, caught: signals.Caught) -> None:
         """Train to the end, or until patience runs out or a signal comes."""
-        if self._patience_is_over():
-            return
+        if not self._patience_is_over():
+            self._learn(listen, caught)
+        if self.world.main:
+            kept = [row for row in self.rows if row["epoch"] == self._kept()]
+            folder.add_notes(self.out, self.task.remarks(kept[0]) if kept else [])
+
+    def _kept(self) -> float:
+        """The epoch whose weights are to be used."""
+        return float(self.best_epoch) if self.best is not None else self.rows[-1]["epoch"]
+
+    def _learn(self, listen: Listener | None, caught: signals.Caught) -> None:
         begun = time.monotonic()
         try:
             for now in learn(

@@ -4,7 +4,7 @@ The loop, the run folder, checkpoints, resume and several processes are the same
 """
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,9 +47,13 @@ class Task(abc.ABC):
         classes: what is asked of every image, in the order of the labels.
         feed: training batches; from `open` on.
         val_feed: validation batches; from `open` on.
+        unit: what its images are called in sentences.
+        split_notes: how the data came to their splits, for whoever misses one.
     """
 
+    unit = "images"
     name: str
+    split_notes: Sequence[str] = ()
     classes: tuple[str, ...]
     feed: Feed
     val_feed: Feed
@@ -110,6 +114,14 @@ class Task(abc.ABC):
     def scheduled(self, epoch: int) -> dict[str, float]:
         """Figures of the training that follow from the epoch alone."""
         return {}
+
+    def remarks(self, kept: Mapping[str, float]) -> list[str]:
+        """What the user should know of a finished training, in sentences.
+
+        Args:
+            kept: the row of `metrics.csv` of the epoch that was kept.
+        """
+        return []
 
     def show(self, state: State, out: Path, epoch: int) -> None:  # noqa: B027
         """Draw what the kept weights make of validation images, if there is anything to draw."""

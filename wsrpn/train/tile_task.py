@@ -7,6 +7,8 @@ its losses are those of normal tiles, and tumour counts in rankings alone.
 
 import csv
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from wsrpn.train.task import Task, refuse_other_input
 from wsrpn.train.tile_figures import judge
 from wsrpn.types import SPLITS
 
+INVERTED = 0.5  # AUROC below which a score ranks the wrong way round
+
 
 class TileTask(Task):
     """The tiles of a config.
@@ -43,6 +47,7 @@ class TileTask(Task):
     """
 
     classes = TileSet.classes
+    unit = "tiles"
     feed: loader.TileFeed
     val_feed: loader.TileFeed
 
@@ -51,6 +56,7 @@ class TileTask(Task):
         refuse_other_input(config)
         self.tiles = sets.load(config)
         self.name = self.tiles.name
+        self.split_notes = self.tiles.training_notes
         self.normal_only = bool(models.facts(config.model["name"]).get("normal_only", False))
 
     def open(self, here: World, cache: Path) -> None:
@@ -166,6 +172,19 @@ class TileTask(Task):
         schedule = {key: self.config.losses["latent"][key] for key in ("capacity", "reached")}
         return {"train/capacity": capacity_at(float(epoch), **schedule)}
 
+    def remarks(self, kept: Mapping[str, float]) -> list[str]:
+        """A sentence if tumour is ranked below normal tiles by a figure that nobody chose by."""
+        auroc = kept.get("val/auroc", math.nan)
+        if self.config.train.monitor in ("auroc", "image_ap") or not auroc < INVERTED:
+            return []
+        way_out = "train longer"
+        if self.normal_only:
+            way_out += ", or compare its other columns of scores (--score of calibrate and eval)"
+        return [
+            f"Scores are lower in tumour than in normal tiles of split val: AUROC {auroc:.3f} at "
+            f"the kept epoch, which was chosen by {self.config.train.monitor}; {way_out}."
+        ]
+
     def show(self, state: State, out: Path, epoch: int) -> None:
         """Draw `reconstructions.png`, for a model that reconstructs."""
         title = f"{self.config.model['name']}: validation tiles after epoch {epoch}"
@@ -252,7 +271,14 @@ def _refuse_other_look(look: Tensor, config: RunConfig) -> None:
 
 def _other_encoder(config: RunConfig) -> list[str]:
     """A sentence if tiles come otherwise than the encoder in `model.weights` learned them."""
-    path = Path(config.model.get("weights") or "none") / "config.yaml"
+    weights = Path(config.model.get("weights") or "none")
+    if config.model["name"] == "tile_head" and weights.is_file():
+        return [
+            f"{weights} does not say which tiles its encoder learned from, so data.size is "
+            f"{config.data.size}, tiles.mpp {config.tiles.mpp}, tiles.level {config.tiles.level}; "
+            "model.weights=RUN, the folder of its training, takes them from there."
+        ]
+    path = weights / "config.yaml"
     if not path.is_file():
         return []
     was = configs.load(path)

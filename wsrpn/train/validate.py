@@ -114,7 +114,15 @@ def notes(config: RunConfig, val: Dataset) -> list[str]:
     return ["train.watch_boxes has no effect: no validation image has a box."]
 
 
-def refuse_unfitted(model: nn.Module, name: str, images: int, config: RunConfig) -> None:
+def refuse_unfitted(
+    model: nn.Module,
+    name: str,
+    images: int,
+    config: RunConfig,
+    *,
+    unit: str = "images",
+    notes: Sequence[str] = (),
+) -> None:
     """Stop where a model is to be fitted on validation images and there are none.
 
     Args:
@@ -122,14 +130,22 @@ def refuse_unfitted(model: nn.Module, name: str, images: int, config: RunConfig)
         name: of the data.
         images: that there are.
         config: of the run.
+        unit: what they are called.
+        notes: of the data, on how they were split.
 
     Raises:
         InputError: names the model and the key to change.
     """
     if isinstance(model, FitsOnValidation) and not images:
+        told = f"{name}: model {config.model['name']} is fitted on validation {unit}"
+        if config.data.val_share == 0:
+            raise InputError(
+                f"{told} when it is trained, and there are none; set data.val_share above 0."
+            )
         raise InputError(
-            f"{name}: model {config.model['name']} is fitted on validation images "
-            "when it is trained, and there are none; set data.val_share above 0."
+            f"{told} when it is trained, and the split of the data leaves none."
+            f"{''.join(f' {note}' for note in notes)} Add patients, with split=val or, for "
+            f"data.val_share to choose among them, without a split."
         )
 
 
