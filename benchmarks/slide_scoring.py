@@ -7,7 +7,8 @@ write it. Ours is the whole command in a process of its own, from opening the sl
 without the start of Python and the loading of weights, as the command itself reports it. The other
 side is the same network in such a process on batches that are ready in memory: same batch,
 precision, threads and layout. They take turns; the ratio is the median over pairs. Memory is the
-peak of the process for one slide and for ten of them.
+peak of the process for one slide, for ten, and for these ten three times under other names: what
+grows with the number of slides would go on growing.
 """
 
 import json
@@ -20,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 PRESET = "vae-b1"
-TILES, SIDE, MPP, BATCH, PAIRS = 20_000, 96, 0.972, 256, 3
+TILES, SIDE, MPP, BATCH, PAIRS = 20_000, 96, 0.972, 256, 5
 BARE = 12  # batches that are timed, after two that are not
-SLIDES, FEW = 10, 2_000  # of the memory
+SLIDES, AGAIN, FEW = 10, 3, 2_000  # of the memory
 
 
 def slides(folder: Path, count: int, tiles: int) -> list[Path]:
@@ -109,20 +110,23 @@ def measure(tiles: int = TILES) -> list[dict[str, Any]]:
         folder = Path(name)
         run = trained(folder)
         large = slides(folder, 1, tiles)
-        pairs, most = [], 0
+        pairs, count = [], 0
         for pair in range(PAIRS):
             before = bare(run)
             found = scored(run, large, folder / f"large_{pair}.parquet")
             after = bare(run)
-            most = round(found["metrics"]["tiles"]["value"])
+            count = round(found["metrics"]["tiles"]["value"])
             pairs.append((found["metrics"]["tiles_per_second"]["value"], (before + after) / 2))
         ours, theirs = (statistics.median(one) for one in zip(*pairs, strict=True))
         small = slides(folder, SLIDES, FEW)
         first = scored(run, small[:1], folder / "one.parquet")["peak"]
         whole = scored(run, small, folder / "ten.parquet")["peak"]
+        listed = [f"{p.stem}_{turn},{p.name}" for turn in range(AGAIN) for p in small]
+        (folder / "slides.csv").write_text("\n".join(["slide,file", *listed]) + "\n")
+        most = scored(run, [folder / "slides.csv"], folder / "more.parquet")["peak"]
     return [
         {
-            "what": f"`wsrpn score`, {PRESET}, {most:,} tiles of {SIDE} px: tiles/s {ours:.0f} ÷ "
+            "what": f"`wsrpn score`, {PRESET}, {count:,} tiles of {SIDE} px: tiles/s {ours:.0f} ÷ "
             f"bare model on ready batches {theirs:.0f} (times of 1000 tiles)",
             "ours": 1000 / ours, "theirs": 1000 / theirs,
             "ratio": statistics.median(a / b for a, b in pairs), "goal": "≥ 0.9",
@@ -130,7 +134,11 @@ def measure(tiles: int = TILES) -> list[dict[str, Any]]:
         {
             "what": f"peak memory of scoring {SLIDES} slides ÷ one slide ({whole:.0f} against "
             f"{first:.0f} MiB)",
-            "ours": None, "theirs": None, "ratio": whole / first, "goal": "≤ 1.1",
+            "ours": None, "theirs": None, "ratio": whole / first, "goal": "flat",
+        },
+        {
+            "what": f"the same of {SLIDES * AGAIN} slides ÷ {SLIDES} ({most:.0f} MiB)",
+            "ours": None, "theirs": None, "ratio": most / whole, "goal": "flat",
         },
     ]  # fmt: skip
 
