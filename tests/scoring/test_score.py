@@ -484,8 +484,12 @@ def test_slides_are_closed_one_by_one(tmp_path, run):
     assert max(counts[16:]) <= max(counts[:16])
 
 
-def test_a_slide_is_read_while_the_one_before_is_scored(tmp_path, run, slides, monkeypatch):
-    """The second slide is opened before the last batch of the first went through the model."""
+@pytest.mark.parametrize("few", [0, 10**6])
+def test_a_slide_is_read_while_the_one_before_is_scored_or_in_turns_on_few_cores(
+    tmp_path, run, slides, monkeypatch, few
+):
+    """Ahead: the second slide is opened before the last batch of the first has its scores."""
+    monkeypatch.setattr("wsrpn.scoring.engine._FEW", few)
     order = []
     plain_open, plain_scores = CutSlide.open, run.model.scores
 
@@ -500,9 +504,12 @@ def test_a_slide_is_read_while_the_one_before_is_scored(tmp_path, run, slides, m
 
     monkeypatch.setattr(CutSlide, "open", opened)
     monkeypatch.setattr(run.model, "scores", scores, raising=False)
-    score(run, slides[:2], tmp_path / "s.parquet", options=Options(batch=10))
+    done = score(run, slides[:2], tmp_path / "s.parquet", options=Options(batch=10))
     last = len(order) - 1 - order[::-1].index("score s0")
-    assert order.index("open s1") < last
+    assert (order.index("open s1") < last) == (few == 0)
+    monkeypatch.undo()
+    plain = score(run, slides[:2], tmp_path / "p.parquet", options=Options(batch=10))
+    assert done.path.read_bytes() == plain.path.read_bytes()
 
 
 def test_a_job_of_listed_tiles_brings_only_its_own_files(tmp_path, run):

@@ -2,7 +2,8 @@
 
 One thread takes a slide's lock, looks whether it is done, cuts and reads it; this one runs the
 model, writes the part and gives the lock free. So the next slide is being read while the last
-tiles of this one are scored. What goes wrong with a slide stays with it.
+tiles of this one are scored; on a CPU of few cores reading and scoring take turns. What goes wrong
+with a slide stays with it.
 """
 
 import contextlib
@@ -101,7 +102,10 @@ def work(
     about = engine.about()
     held: dict[str, FileLock] = {}
     try:
-        with contextlib.closing(ahead(_read(engine, jobs, parts, outcome.notes), _AHEAD)) as events:
+        reading = _read(engine, jobs, parts, outcome.notes)
+        if engine.ahead:
+            reading = ahead(reading, _AHEAD)
+        with contextlib.closing(reading) as events:
             for event in events:
                 if event is not None:
                     slide, said = event

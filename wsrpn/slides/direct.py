@@ -7,8 +7,10 @@ level stays with OpenSlide. Both decode JPEG by libjpeg-turbo, and pixels are th
 """
 
 import logging
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ Size = tuple[int, int]
 VENDORS = {"generic-tiff", "aperio"}  # whose levels are pages of the file, one each
 _KEPT = 32_000_000  # bytes of decoded tiles, as many as OpenSlide keeps
 _LARGEST = 1024  # pixels of a tile's side; larger ones are cheaper to draw than to decode twice
+_MANY, _THREADS = 16, 4  # tiles that are worth a thread each, of so many; decoders free the lock
 _CODECS = {1, 5, 7, 8}  # none, LZW, JPEG, deflate
 
 
@@ -40,6 +43,7 @@ class Tiled:
         self._pages: dict[int, Any] = {}
         self._kept: OrderedDict[tuple[int, int], UInt8[np.ndarray, "h w 3"]] = OrderedDict()
         self._bytes = 0
+        self._pool: ThreadPoolExecutor | None = None
         try:
             import imagecodecs  # noqa: F401  (tifffile decodes JPEG with it)
 
@@ -68,39 +72,63 @@ class Tiled:
         """
         page, ((x, y), (wide, high)) = self._pages[level], (corner, size)
         found = np.empty((high, wide, 3), dtype=np.uint8)
-        for row in range(y // page.tilelength, -(-(y + high) // page.tilelength)):
-            top = row * page.tilelength
-            for column in range(x // page.tilewidth, -(-(x + wide) // page.tilewidth)):
-                left = column * page.tilewidth
-                tile = self._tile(level, row * -(-page.imagewidth // page.tilewidth) + column)
-                a, b = max(top, y), min(top + page.tilelength, y + high)
-                c, d = max(left, x), min(left + page.tilewidth, x + wide)
-                found[a - y : b - y, c - x : d - x] = tile[a - top : b - top, c - left : d - left]
+        across = -(-page.imagewidth // page.tilewidth)
+        rows = range(y // page.tilelength, -(-(y + high) // page.tilelength))
+        columns = range(x // page.tilewidth, -(-(x + wide) // page.tilewidth))
+        places = [(row, column) for row in rows for column in columns]
+        tiles = self._tiles(level, [row * across + column for row, column in places])
+        for (row, column), tile in zip(places, tiles, strict=True):
+            top, left = row * page.tilelength, column * page.tilewidth
+            a, b = max(top, y), min(top + page.tilelength, y + high)
+            c, d = max(left, x), min(left + page.tilewidth, x + wide)
+            found[a - y : b - y, c - x : d - x] = tile[a - top : b - top, c - left : d - left]
         return found
 
-    def _tile(self, level: int, number: int) -> UInt8[np.ndarray, "h w 3"]:
-        """A decoded tile; those used last are kept."""
-        key = (level, number)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+    def _tiles(self, level: int, numbers: Sequence[int]) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """Decoded tiles; those used last are kept. Many are decoded by several threads."""
+        fresh = [number for number in numbers if (level, number) not in self._kept]
+        packed = [self._packed(level, number) for number in fresh]
+
+        def decoded(one: tuple[int, bytes]) -> UInt8[np.ndarray, "h w 3"]:
+            page = self._pages[level]
+            return page.decode(one[1], one[0], jpegtables=page.jpegtables)[0][0]
+
+        jobs = list(zip(fresh, packed, strict=True))
+        made = dict(zip(fresh, self._each(decoded, jobs), strict=True))
+        for number in numbers:
+            if number in made:
+                self._kept[level, number] = made[number]
+                self._bytes += made[number].nbytes
+            else:
+                made[number] = self._kept[level, number]
+                self._kept.move_to_end((level, number))
+        while self._bytes > _KEPT:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return [made[number] for number in numbers]
+
+    def _each(self, what: Callable[[Any], Any], jobs: Sequence[Any]) -> list[Any]:
+        if len(jobs) < _MANY:
+            return [what(job) for job in jobs]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        return list(self._pool.map(what, jobs))
+
+    def _packed(self, level: int, number: int) -> bytes:
         page = self._pages[level]
         handle = page.parent.filehandle
         handle.seek(page.dataoffsets[number])
-        packed = handle.read(page.databytecounts[number])
+        packed: bytes = handle.read(page.databytecounts[number])
         if len(packed) < page.databytecounts[number]:
             raise EOFError("the file ends too early")
-        decoded = page.decode(packed, number, jpegtables=page.jpegtables)[0][0]
-        self._kept[key] = decoded
-        self._bytes += decoded.nbytes
-        while self._bytes > _KEPT:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return decoded
+        return packed
 
     def close(self) -> None:
         """Give the file and what is kept of it free."""
         self._pages, self._bytes = {}, 0
         self._kept.clear()
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
         if self._file is not None:
             self._file.close()
             self._file = None
