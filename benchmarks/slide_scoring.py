@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PRESET = "vae-b1"
-TILES, SIDE, MPP, BATCH, PAIRS = 20_000, 96, 0.972, 256, 5
+TILES, SIDE, MPP, BATCH, PAIRS = 20_000, 96, 0.972, 256, 3
 BARE = 12  # batches that are timed, after two that are not
 SLIDES, AGAIN, FEW = 10, 3, 2_000  # of the memory
 
