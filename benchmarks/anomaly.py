@@ -11,10 +11,7 @@ over test patients, who are drawn together for all seeds and arms, so difference
 
 import argparse
 import concurrent.futures
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from skimage.color import rgb2hed
-from study import cell, write
+from study import cell, write, wsrpn
 
 from wsrpn import config as configs
 from wsrpn.cohort.calibrate import calibrate
@@ -216,15 +213,6 @@ def rescore(arm: Arm, trained: Path, out: Path, tiles: str, log: Path) -> None:
     (out / "config.yaml").write_text(configs.dump(config))
     wsrpn("score", str(out), "--data", tiles, "--out", str(out / "scores.parquet"), log=log)
     (out / "done").touch()
-
-
-def wsrpn(*words: str, log: Path) -> None:
-    """One command, one thread; its output goes to the log."""
-    alone = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with log.open("a") as told:
-        print("$ wsrpn", *words, file=told, flush=True)
-        command = [sys.executable, "-m", "wsrpn_cli.app", *words]
-        subprocess.run(command, check=True, env=alone, stdout=told, stderr=subprocess.STDOUT)
 
 
 @dataclass(frozen=True)

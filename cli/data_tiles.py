@@ -148,18 +148,13 @@ def _slides(names: Sequence[str]) -> "list[Slide]":
         InputError: nothing is there, or two slides have one name.
     """
     from wsrpn.errors import InputError
-    from wsrpn.slides import phantom, sheet
+    from wsrpn.slides import sheet
 
-    from . import score_source, slide_source
+    from . import score_source, slide_data, slide_source
 
     found: dict[str, Slide] = {}
     for name in names:
-        place = Path(name).expanduser()
-        if name.startswith(slide_source.PHANTOM):
-            asked = name.removeprefix(slide_source.PHANTOM)
-            if "files=" not in asked:  # there is nothing to see without pixels
-                asked += ("&" if "?" in asked else "?") + "files=true"
-            place = phantom.folder_of(asked)
+        place = slide_data.place_of(name)
         listed = place.is_dir() and (place / slide_source.SHEET).is_file()
         if listed or score_source.is_table(place):
             more = list(sheet.read(place).values())

@@ -30,10 +30,7 @@ def place_of(data: str) -> Path:
         return Path(data).expanduser()
     from wsrpn.slides import phantom
 
-    words = data.removeprefix(PHANTOM)
-    if "files=" not in words:
-        words += ("&" if "?" in words else "?") + "files=true"
-    return phantom.folder_of(words)
+    return phantom.with_files(data.removeprefix(PHANTOM))
 
 
 def sheet_of(data: str) -> Path | None:

@@ -119,6 +119,24 @@ class Cut:
         corner = self.lattice.corners_px0()
         return np.concatenate([corner, corner + np.array(self.size_px0)], axis=1)
 
+    def unscored(self) -> "Tiles":
+        """The tiles with scores of 0 and unknown labels, to be given both."""
+        unknown = np.full(len(self), np.nan)
+        return Tiles(
+            slide=self.slide.id,
+            patient=self.slide.patient,
+            lattice=self.lattice,
+            size_px0=self.size_px0,
+            score=np.zeros(len(self)),
+            label=unknown,
+            truth=unknown,
+            tissue=self.tissue,
+            mpp=self.slide.mpp,
+            extent_px0=self.slide.extent_px0,
+            split=self.slide.split,
+            exhaustive=self.slide.exhaustive,
+        )
+
 
 @dataclass(frozen=True)
 class TileSet:

@@ -23,7 +23,6 @@ from wsrpn.types import Batch
 
 SCORE = "score"
 _FEW = 4  # threads of a CPU that a reader beside the model would be in the way of
-_AT_ONCE = 64  # tiles whose pixels as float a CPU's caches hold
 SAMPLE = 64  # tiles that the colours of a slide are measured on
 _DECIDING = ("mpp", "level", "overlap", "tissue", "min_tissue", "stain", "intensity")
 _VERSION = 1  # one more whenever equal tiles get another score
@@ -134,11 +133,6 @@ class Engine:
 
     def scores(self, pixels: Pixels, tiles: Tiles) -> dict[str, Float[Tensor, " b"]]:
         """Column → score of each tile of a batch, left on the device."""
-        if self.device.type == "cpu" and len(pixels.index) > _AT_ONCE:
-            ends = range(0, len(pixels.index), _AT_ONCE)
-            some = [slice(start, start + _AT_ONCE) for start in ends]
-            parts = [self.scores(Pixels(pixels.index[i], pixels.images[i]), tiles) for i in some]
-            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         images = pixels.images.to(self.device, non_blocking=True)
         if images.dtype == torch.uint8:
             images = images.permute(0, 3, 1, 2).to(torch.float32).div_(255)

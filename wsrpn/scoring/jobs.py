@@ -117,25 +117,7 @@ class CutSlide:
             if own.mpp is None and file.mpp is None and self.mpp is not None:
                 own = dataclasses.replace(own, mpp=self.mpp)
             found = cut.cut(own, file, config, size=size)
-            yield Opened(_tiles(found), _reading(file, found, size))
-
-
-def _tiles(found: Cut) -> Tiles:
-    unknown = np.full(len(found), np.nan)
-    return Tiles(
-        slide=found.slide.id,
-        patient=found.slide.patient,
-        lattice=found.lattice,
-        size_px0=found.size_px0,
-        score=np.zeros(len(found)),
-        label=unknown,
-        truth=unknown,
-        tissue=found.tissue,
-        mpp=found.slide.mpp,
-        extent_px0=found.slide.extent_px0,
-        split=found.slide.split,
-        exhaustive=found.slide.exhaustive,
-    )
+            yield Opened(found.unscored(), _reading(file, found, size))
 
 
 def _reading(file: Reader, found: Cut, size: int) -> Read:

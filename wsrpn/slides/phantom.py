@@ -179,6 +179,13 @@ def folder_of(argument: str) -> Path:
     return folder
 
 
+def with_files(argument: str) -> Path:
+    """The same with slide files, whether or not `files=true` is among the options."""
+    if "files=" not in argument:
+        argument += f"{'&' if '?' in argument else '?'}files=true"
+    return folder_of(argument)
+
+
 def parse(argument: str) -> Plan:
     """All options of `slides?slides=12&tiles=4000`, checked and converted.
 

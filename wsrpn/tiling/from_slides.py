@@ -37,7 +37,7 @@ def read(path: Path, config: RunConfig) -> TileSet:
         )
     failed: dict[str, str] = {}
     cuts = {one.slide.id: one for one in _cuts(filed, config, failed)}
-    cohort = Cohort(str(path), tuple(_unscored(one) for one in cuts.values()), failed=failed)
+    cohort = Cohort(str(path), tuple(one.unscored() for one in cuts.values()), failed=failed)
     known = {name: one.slide for name, one in cuts.items()}
     done = labels.attach(cohort, known, rule=config.tiles.rule)
     notes = [*done.notes]
@@ -58,25 +58,6 @@ def _cuts(slides: list[Slide], config: RunConfig, failed: dict[str, str]) -> Ite
             failed[slide.id] = assemble.reason(error, str(slide.file))
             continue
         yield made
-
-
-def _unscored(made: Cut) -> Tiles:
-    """The tiles of a cut as values that can be labelled."""
-    unknown = np.full(len(made), np.nan)
-    return Tiles(
-        slide=made.slide.id,
-        patient=made.slide.patient,
-        lattice=made.lattice,
-        size_px0=made.size_px0,
-        score=np.zeros(len(made)),
-        label=unknown,
-        truth=unknown,
-        tissue=made.tissue,
-        mpp=made.slide.mpp,
-        extent_px0=made.slide.extent_px0,
-        split=made.slide.split,
-        exhaustive=made.slide.exhaustive,
-    )
 
 
 def _unsure(done: Cohort, notes: list[str]) -> tuple[Cohort, tuple[str, ...]]:

@@ -77,9 +77,7 @@ def _phantom(argument: str) -> Path:
         raise InputError(
             f"phantom:{argument}: no slides; tiles are cut from phantom:slides. {_EXPECTED}"
         )
-    if "files=" in argument:
-        return phantom.folder_of(argument)
-    return phantom.folder_of(f"{argument}{'&' if '?' in argument else '?'}files=true")
+    return phantom.with_files(argument)
 
 
 def _folder(folder: Path, config: RunConfig) -> TileSet:
