@@ -1,14 +1,25 @@
 """Where and in which precision to compute: the same answer for training and prediction."""
 
+import ctypes
+import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from wsrpn.errors import InputError
 
+# mallopt's numbers in malloc.h of glibc, the variables that ask for the same, and what we set.
+_KEEP = (
+    (-3, "MALLOC_MMAP_THRESHOLD_", 1 << 30),  # bytes: larger blocks go back to the system at once
+    (-1, "MALLOC_TRIM_THRESHOLD_", (1 << 31) - 1),  # bytes free at the end of the heap: likewise
+)
+
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device a user asked for; `auto` takes a GPU if there is one.
+
+    On a CPU the process keeps the memory that tensors free: see `keep_freed_memory`.
 
     Args:
         name: auto, cpu, cuda, cuda:1 …; `cuda` without a number is this process's own.
@@ -32,7 +43,28 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {name}: not usable here ({reason}). Try auto or cpu.") from None
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
+
+
+def keep_freed_memory() -> bool:
+    """Let this process reuse the memory that tensors free; glibc on Linux, nothing elsewhere.
+
+    PyTorch takes the tensors of a CPU from malloc. By default that maps every large one afresh and
+    the system clears its pages, which takes as long as the layer that fills them: a training step
+    of a small U-Net at 512 px took 0.49 s so and 0.24 s with its memory kept. What the user says
+    in malloc's own environment variables goes before.
+
+    Returns:
+        Whether it was set.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(library, "gnu_get_libc_version") or any(
+        name in os.environ for _, name, _ in _KEEP
+    ):
+        return False
+    return all(library.mallopt(number, value) == 1 for number, _, value in _KEEP)  # type: ignore[union-attr]
 
 
 def spread(name: str) -> tuple[str, ...]:
