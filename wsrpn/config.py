@@ -140,7 +140,8 @@ class TrainConfig:
         ema: decay of the running average of the weights that is evaluated and saved; 0 uses the
             weights themselves.
         patience: epochs without improvement after which training stops; 0 never stops early.
-        monitor: figure on the validation split that picks the epoch to keep, or `last`, which keeps
+        monitor: figure on the validation split that picks the epoch to keep (`dice` and `jaccard`
+            are of models that segment), or `last`, which keeps
             the last one: with an average of the weights and a cosine schedule the better choice
             where the split is small. None of them reads a box.
         validate_every: epochs between validations.
@@ -169,7 +170,7 @@ class TrainConfig:
     clip: NotNegative = 1.0
     ema: Annotated[float, Ge(0), Le(0.99999)] = 0.0
     patience: Annotated[int, Ge(0)] = 0
-    monitor: Literal["auroc", "image_ap", "loss", "last"] = "auroc"
+    monitor: Literal["auroc", "image_ap", "dice", "jaccard", "loss", "last"] = "auroc"
     validate_every: Count = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
@@ -248,6 +249,28 @@ class TilesConfig:
 
 
 @dataclass(frozen=True)
+class MasksConfig:
+    """How images are cut for a model that answers every pixel; none of this concerns others.
+
+    Attributes:
+        scale: `fit` brings every image to `data.size` × `data.size`, and answers back to the size
+            of the file; `native` leaves pixels as they are: training takes random crops of
+            `data.size`, and images of any size are answered tile by tile.
+        tile: side of a tile when images are answered, in pixels; only with `native`.
+        margin: pixels of a tile that only see, on each side: what they would answer is taken from
+            the neighbouring tile. As far as the network sees, tiles leave no seam.
+        touching: what an object is: a connected area (`joined`), or one that is split where it has
+            a waist (`watershed`), for beads and nuclei that touch.
+    """
+
+    __pydantic_config__ = _strict
+    scale: Literal["fit", "native"] = "fit"
+    tile: Annotated[int, Ge(64), Le(4096)] = 512
+    margin: Annotated[int, Ge(0), Le(1024)] = 96
+    touching: Literal["joined", "watershed"] = "joined"
+
+
+@dataclass(frozen=True)
 class InferenceConfig:
     """From model output to boxes.
 
@@ -285,6 +308,7 @@ class RunConfig:
         losses: loss name → options of its signature.
         inference: see `InferenceConfig`.
         tiles: see `TilesConfig`.
+        masks: see `MasksConfig`.
     """
 
     __pydantic_config__ = _strict
@@ -296,6 +320,7 @@ class RunConfig:
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     tiles: TilesConfig = field(default_factory=TilesConfig)
+    masks: MasksConfig = field(default_factory=MasksConfig)
 
 
 def presets() -> dict[str, str]:
@@ -560,6 +585,7 @@ def _keys_at(parents: Sequence[str]) -> list[str]:
     sections: dict[str, type] = {
         "": RunConfig, "data": DataConfig, "data.augment": AugmentConfig, "text": TextConfig,
         "train": TrainConfig, "inference": InferenceConfig, "phases": Phase, "tiles": TilesConfig,
+        "masks": MasksConfig,
     }  # fmt: skip
     named = ".".join(part for part in parents if not part.isdigit())
     section = sections.get(named)

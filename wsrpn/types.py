@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Split = Literal["train", "val", "test"]
@@ -124,6 +124,7 @@ class Sample:
         box_labels: class of each box.
         size_px: height and width of the stored file.
         mask: per-pixel truth in [0, 1], or None.
+        drr: radiograph reconstructed from the patient's CT, in [0, 1], or None.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Sample:
     box_labels: Int[Tensor, " n"]
     size_px: tuple[int, int]
     mask: Float[Tensor, "1 h w"] | None = None
+    drr: Float[Tensor, "1 h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,10 @@ class Batch:
         sizes_px: height and width of the stored file, or of the tile on its slide.
         texts: captions, or None without a text encoder.
         epoch: epochs of training done, a fraction inside one; for losses with a schedule.
+        masks: per-pixel truth in [0, 1], for models that segment.
+        drrs: reconstructed radiographs in [0, 1], zeros where an image has none; None where no
+            image of the data has one.
+        has_drr: which images have one; there where `drrs` is.
     """
 
     ids: tuple[str, ...]
@@ -180,6 +186,9 @@ class Batch:
     sizes_px: Int[Tensor, "b 2"]
     texts: Texts | None = None
     epoch: float = 0.0
+    masks: Float[Tensor, "b 1 h w"] | None = None
+    drrs: Float[Tensor, "b 1 h w"] | None = None
+    has_drr: Bool[Tensor, " b"] | None = None
 
     def to(self, device: torch.device | str, *, channels_last: bool = False) -> "Batch":
         """The batch on a device, its images in the memory format that convolutions like there."""
@@ -189,6 +198,9 @@ class Batch:
             images=self.images.to(device, non_blocking=True, memory_format=layout),
             labels=self.labels.to(device, non_blocking=True),
             texts=self.texts and Texts(self.texts.vectors.to(device), self.texts.ids.to(device)),
+            masks=None if self.masks is None else self.masks.to(device, non_blocking=True),
+            drrs=None if self.drrs is None else self.drrs.to(device, non_blocking=True),
+            has_drr=None if self.has_drr is None else self.has_drr.to(device, non_blocking=True),
         )
 
 
@@ -286,6 +298,8 @@ class ModelOutput:
         alignment: image and text in one space.
         reconstruction: the image as it was decoded, in [0, 1].
         latent: what it was decoded from.
+        mask_logits: answer per pixel of the image.
+        attention: where a model looks, as logits on its feature grid.
     """
 
     logits: Float[Tensor, "b k"]
@@ -297,6 +311,8 @@ class ModelOutput:
     alignment: Alignment | None = None
     reconstruction: Float[Tensor, "b c h w"] | None = None
     latent: Latent | None = None
+    mask_logits: Float[Tensor, "b 1 h w"] | None = None
+    attention: Float[Tensor, "b 1 gh gw"] | None = None
 
 
 @dataclass(frozen=True)

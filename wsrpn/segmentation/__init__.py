@@ -1,0 +1,1 @@
+"""Masks of images by a trained run: made, judged, calibrated, drawn."""
