@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, slide_options
+from . import mask_source, options, slide_options
 
 
 def calibrate(
@@ -21,8 +21,9 @@ def calibrate(
         str,
         typer.Option(
             help="Of the thresholds: f1, youden, specificity@0.95; for slides also iou, and "
-            "budgets: fp_mm2@0.5, fp_regions@2 (slides without tumour), fnr@0.1 (conformal).",
-            show_default="f1, for slides iou",
+            "budgets: fp_mm2@0.5, fp_regions@2 (slides without tumour), fnr@0.1 (conformal); for "
+            "masks jaccard, dice, object_f1.",
+            show_default="f1, for slides iou, for masks jaccard",
         ),
     ] = "",
     method: Annotated[str, typer.Option(help="temperature or platt.")] = "temperature",
@@ -40,6 +41,15 @@ def calibrate(
         bool,
         typer.Option("--cross-validate", help="Also give figures on patients held out in turn."),
     ] = False,
+    touching: Annotated[
+        str,
+        typer.Option(
+            metavar="joined|watershed",
+            help="An object is an area, or its parts where it has a waist; else as the run says.",
+            rich_help_panel=mask_source.PANEL,
+            show_default=False,
+        ),
+    ] = "",
     slide: slide_options.Names = None,
     score: slide_options.Score = "",
     rule: slide_options.Rule = "",
@@ -105,6 +115,8 @@ def calibrate(
     one exact threshold for all slides.
 
     wsrpn calibrate scores.parquet --data slides.csv --cross-validate
+
+    Of a run that segments, or a folder of maps: the exact threshold, and how small is too small.
     """
     from . import slide_source, slides
 
@@ -117,6 +129,7 @@ def calibrate(
         slide_options.of_images({
             "--map": named, "--method": method != "temperature", "--boxes": boxes,
             "--map-threshold": map_threshold, "--on-error": on_error != "stop",
+            "--touching": touching,
         })  # fmt: skip
         fit = slide_options.steps(
             normalise=normalise, smooth=smooth, min_area=min_area, max_hole=max_hole,
@@ -133,6 +146,20 @@ def calibrate(
         "--exclude-non-exhaustive": exclude,
         **wanted,
     })  # fmt: skip
+    if mask_source.takes(source):
+        from . import mask_runs
+
+        mask_source.refuse({
+            "--map": named, "--method": method != "temperature", "--boxes": boxes,
+            "--map-threshold": map_threshold,
+        })  # fmt: skip
+        mask_runs.calibrate(
+            source, data=data, split=split or "val", out=out, objective=objective,
+            touching=touching, cross_validate=cross_validate, device=device, on_error=on_error,
+            json=json,
+        )  # fmt: skip
+        return
+    mask_source.of_masks({"--touching": touching})
     from wsrpn import calibrate as fitting
     from wsrpn.report.reliability import draw_reliability
     from wsrpn.thresholds import check_objective

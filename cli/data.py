@@ -36,7 +36,7 @@ def check(
     code: options.Code = None,
     json: options.Json = False,
 ) -> None:
-    """Count images, labels, boxes and texts; find missing files, leaks, duplicates and odd boxes.
+    """Count images, labels, boxes, masks, texts; find missing files, leaks, duplicates, odd ones.
 
     Of tiles.csv it counts tiles by split and label; slides are looked at with `wsrpn data tiles`.
 
@@ -171,14 +171,19 @@ def phantom(
         str,
         typer.Argument(
             metavar="KIND[?OPTION=VALUE&…]",
-            help="cxr, or slides; with any options of the phantom, for example "
-            "'slides?auc=0.8&slides=9', or 'slides?files=true&…' for slide files with pixels.",
+            help="cxr, beads, nodules, or slides; with any options of the phantom, for example "
+            "'beads?beads=5-20', or 'slides?files=true&…' for slide files with pixels.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write tables and images to.")],
-    images: Annotated[int | None, typer.Option(help="How many films.", show_default="300")] = None,
-    size: Annotated[int | None, typer.Option(help="Side in pixels.", show_default="256")] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(help="How many.", show_default="300 of cxr, 60 of beads, 200 of nodules"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels.", show_default="256, of beads 512")
+    ] = None,
     slides: Annotated[
         int | None,
         typer.Option(help="How many slides.", show_default="12", rich_help_panel="Slides"),
@@ -192,11 +197,14 @@ def phantom(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Make phantoms: radiographs with findings and reports (cxr), or slides with tumour (slides).
+    """Make phantoms, of radiographs (cxr, nodules), micrographs (beads) or slides (slides).
 
-    Findings have a known class, place and size; slides have outlines, patients, splits and scores.
+    Findings of cxr have a known class, place and size, and a report; beads and lung nodules have
+    masks, nodules also a DRR; slides have tumour with outlines, patients, splits and scores.
 
     wsrpn data phantom cxr --out films
+
+    wsrpn data phantom beads --out beads --images 40
 
     wsrpn data phantom slides --out slides --tiles 9000
 
@@ -222,13 +230,15 @@ def phantom(
 
 
 def _write_films(address: str, out: Path) -> tuple[Path, str]:
-    from wsrpn.data.phantom import cxr, parse
+    from wsrpn.data.phantom import KINDS, kind_of, parse
 
     path = _free(out / "images.csv")
     recipe = parse(address)
-    dataset = cxr.write(out, **recipe)
+    dataset = KINDS[kind_of(address)].write(out, **recipe)
     boxes = sum(len(record.boxes) for record in dataset.records)
-    return path, f"{len(dataset)} images, {boxes} boxes"
+    masks = sum(record.mask is not None for record in dataset.records)
+    told = f", {masks} masks" if masks else ""
+    return path, f"{len(dataset)} images, {boxes} boxes{told}"
 
 
 def _write_slides(address: str, out: Path) -> tuple[Path, str]:

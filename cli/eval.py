@@ -58,8 +58,11 @@ def evaluate(
     wsrpn eval runs/nih --data vindr:DIR --map 'Nodule=Nodule/Mass' --map 'Mass=Nodule/Mass'
 
     wsrpn eval scores.parquet --data slides.csv --calibration calibration.json
+
+    Of a run that segments, or of a folder of maps or masks named like the images: pixels, outlines
+    and objects.
     """
-    from . import slide_source, slides
+    from . import mask_source, slide_source, slides
 
     options.load_code(code)
     if slide_source.takes(source):
@@ -78,6 +81,16 @@ def evaluate(
         "--exclude-non-exhaustive": exclude,
         "--detections": detections,
     })  # fmt: skip
+    if mask_source.takes(source):
+        from . import mask_runs
+
+        mask_source.refuse({"--map": named})
+        mask_runs.evaluate(
+            source, data=data, split=split or "test", calibration=calibration, out=out,
+            require=require or [], by=by, images=images, bootstrap=bootstrap, device=device,
+            on_error=on_error, json=json,
+        )  # fmt: skip
+        return
     from wsrpn import evaluate as evaluation
     from wsrpn import files
     from wsrpn.errors import RequirementError

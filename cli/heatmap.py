@@ -75,12 +75,15 @@ def heatmap(
 ) -> None:
     """Draw maps and boxes over radiographs, or scores over slides, beside the ground truth.
 
+    Of a model that answers every pixel: outlines, errors, scores and where it looks. A folder of
+    anybody's score maps with --data is drawn the same.
+
     Of tile scores: truth, heatmap and overlay of every slide, layers for QuPath and other viewers,
     and one page for a browser. What was drawn before from the same scores is left as it is.
 
     wsrpn heatmap scores.parquet --data slides.csv --format png,geojson,html --out heatmaps
     """
-    from . import slide_source, slides
+    from . import mask_heatmap, mask_source, slide_source, slides
 
     options.load_code(code)
     if slide_source.takes(run):
@@ -112,6 +115,13 @@ def heatmap(
     sources.check(split, on_error)
     if images and data:
         raise InputError("heatmap: name image files or pass --data, not both.")
+    if mask_source.takes(run):
+        mask_source.refuse({"--class": classes})
+        mask_heatmap.heatmap(
+            run, images=images, data=data, split=split, out=out, calibration=calibration,
+            limit=limit, format=format, on_error=on_error, device=device, json=json,
+        )  # fmt: skip
+        return
     opened = open_run(run, device=device)
     if images:
         dataset = mapping.align(base.files(images), opened.classes)

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from . import options
+from . import mask_source, options
 
+BOXES = Path("predictions.json")
 BOXES_ONLY = "CSV holds boxes only; write .json to keep image scores."
 
 
@@ -15,16 +16,31 @@ def predict(
     images: options.Files = None,
     data: options.Data = "",
     split: options.Split = "all",
-    out: Annotated[Path, typer.Option(help="predictions.json (COCO), or .csv: boxes only.")] = Path(
-        "predictions.json"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="predictions.json (COCO), or .csv: boxes only. Of a run that segments, a folder.",
+            show_default="predictions.json, for masks the folder masks",
+        ),
+    ] = None,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects",
+            help="Also number the objects: 16-bit pictures, and objects.csv.",
+            rich_help_panel=mask_source.PANEL,
+        ),
+    ] = False,
     calibration: options.CalibrationFile = None,
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Write boxes and image scores of images, in pixels of the files."""
+    """Write boxes and image scores of images, in pixels of the files.
+
+    Of a run that segments: a folder of masks, 0 and 255.
+    """
     from wsrpn import predictions as prediction_files
     from wsrpn.data import base, mapping
     from wsrpn.errors import InputError
@@ -35,9 +51,19 @@ def predict(
 
     options.load_code(code)
     sources.check(split, on_error)
-    prediction_files.check_suffix(out)  # before the model runs
     if bool(images) == bool(data):
         raise InputError("predict: name image files or pass --data, one of the two.")
+    if mask_source.is_run(run):
+        from . import mask_runs
+
+        mask_runs.predict(
+            run, images=images, data=data, split=split, out=out, calibration=calibration,
+            objects=objects, device=device, on_error=on_error, json=json,
+        )  # fmt: skip
+        return
+    mask_source.of_masks({"--objects": objects})
+    out = out or BOXES
+    prediction_files.check_suffix(out)  # before the model runs
     opened = open_run(run, device=device)
     refuse_tiles(opened)  # whose calibration, if there is one, is of another kind
     found = sources.calibration(run, calibration)

@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from wsrpn.calibration import Calibration
     from wsrpn.comparison import Comparison
+    from wsrpn.masks.calibration import MaskCalibration
     from wsrpn.types import Figure, Report
 
 SHOWN = {
@@ -22,8 +23,14 @@ SHOWN = {
     ),
     "Gaussian maps": ("entropy", "entropy_normalized", "alignment_error", "top_patch"),
     "text": ("retrieval@1", "retrieval@5", "retrieval_chance@1", "retrieval_chance@5"),
+    "pixels": (
+        "jaccard", "dice", "precision", "recall", "jaccard_pooled", "dice_pooled",
+        "precision_pooled", "recall_pooled", "boundary_f1",
+    ),
+    "objects": ("object_ap@0.5", "object_ap", "object_f1", "object_count_error"),
 }  # fmt: skip
 BY_SIZE = ("ap@0.1", "ap@0.3", "ap@0.5", "entropy", "alignment_error", "top_patch")
+FEW_OF_MASKS = ("jaccard", "dice", "precision", "recall", "boundary_f1", "object_f1")
 FEW = ("auroc", "image_ap", "f1", "ap@0.1", "ap@0.3", "rodeo", "pointing_game")
 UNDEFINED = "–"
 NARROW = 8  # least letters of a name
@@ -58,6 +65,56 @@ def show(report: "Report", *, said: "Sequence[str]" = ()) -> None:
     for warning in report.warnings:
         if warning not in said:
             console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_masks(report: "Report", *, said: "Sequence[str]" = ()) -> None:
+    """What a report of masks is of, and its figures.
+
+    Args:
+        report: figures of maps.
+        said: notes that were printed already.
+    """
+    from wsrpn.errors import counted
+
+    console = Console(stderr=True)
+    known = report.provenance
+    counts = (
+        f"{known['data']}: {counted(known['images'], 'image')} of "
+        f"{counted(known['patients'], 'patient')}; foreground {known['foreground']:.2%}, found "
+        f"{known['foreground_found']:.2%}; {counted(known['objects'], 'object')}, found "
+        f"{known['objects_found']}"
+    )
+    console.print(counts, highlight=False, markup=False, soft_wrap=True)
+    console.print(_figures(report))
+    if report.per_group:
+        table = _rows("group", report.per_group, console.width, FEW_OF_MASKS)
+        console.print(table, crop=False)
+    for warning in report.warnings:
+        if warning not in said:
+            console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_mask_calibration(fitted: "MaskCalibration", names: "Sequence[str]") -> None:
+    """The numbers that were fitted, and a few figures before and after."""
+    console = Console(stderr=True)
+    split = f", objects split {fitted.min_distance_px} px apart"
+    chosen = (
+        f"threshold {fitted.threshold:.4f}, areas of at least {fitted.min_size_px} px"
+        f"{split if fitted.touching == 'watershed' else ''}; best for {fitted.objective}"
+    )
+    console.print(chosen, highlight=False, markup=False, soft_wrap=True)
+    stages = {"at 0.5": fitted.before, "calibrated": fitted.after}
+    if fitted.held_out:
+        stages["held out"] = fitted.held_out
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure", no_wrap=True)
+    for stage in stages:
+        table.add_column(stage, justify="right", no_wrap=True)
+    for name in names:
+        table.add_row(name, *(number(figures.get(name)) for figures in stages.values()))
+    console.print(table)
+    for warning in fitted.warnings:
+        console.print(f"note: {warning}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _figures(report: "Report") -> Table:
@@ -100,18 +157,23 @@ def _by_size(report: "Report") -> Table:
     return table
 
 
-def _rows(what: str, figures: "Mapping[str, Mapping[str, Figure]]", width: int) -> Table:
+def _rows(
+    what: str,
+    figures: "Mapping[str, Mapping[str, Figure]]",
+    width: int,
+    few: "Sequence[str]" = FEW,
+) -> Table:
     """A row per class or group, with a few figures; names are cut where `width` is too small."""
-    numbers = [max(len(name), len("0.000")) for name in FEW]
+    numbers = [max(len(name), len("0.000")) for name in few]
     taken = sum(numbers) + 2 * len(numbers)  # a column is two apart from the one before
     room = min(max(width - taken, NARROW), max(map(len, (what, *figures))))
     # A width of its own keeps the numbers whole on a terminal that is too small for them.
     table = Table(box=None, pad_edge=False, header_style="bold", width=taken + room)
     table.add_column(what, no_wrap=True, width=room)
-    for name, own_width in zip(FEW, numbers, strict=True):
+    for name, own_width in zip(few, numbers, strict=True):
         table.add_column(name, justify="right", no_wrap=True, width=own_width)
     for label, own in figures.items():
-        table.add_row(escape(cut(label, room)), *(number(own.get(name)) for name in FEW))
+        table.add_row(escape(cut(label, room)), *(number(own.get(name)) for name in few))
     return table
 
 

@@ -41,11 +41,14 @@ def train(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train a model from labels of images, or of tiles of slides.
+    """Train a model from labels of images, of tiles of slides, or from masks.
 
     Models of tiles (presets vae-b1, vae-b2, vae-head, tile-classifier) take tiles of slides as
     DATA: tiles.csv or its folder, a folder of tile pictures, slides.csv with slide files, or
     phantom:slides. The vae learns from normal tiles and leaves reconstructions.png.
+
+    Models of masks (presets beads, nodule) take images with masks as DATA: images.csv with a
+    column mask, phantom:beads or phantom:nodules. They leave segmentation.png.
     """
     from wsrpn import config as configs
 
@@ -93,8 +96,8 @@ def train(
     figures = {} if best["value"] is None else {best["monitor"]: best["value"]}
     told = "".join(f", {name} {value:.3f}" for name, value in figures.items())
     options.say(f"kept epoch {best['epoch']}{told}; run folder: {out}")
-    picture = out / "reconstructions.png"
-    pictures = {"reconstructions": str(picture)} if picture.is_file() else {}
+    drawn = {name: out / f"{name}.png" for name in ("reconstructions", "segmentation")}
+    pictures = {name: str(picture) for name, picture in drawn.items() if picture.is_file()}
     if json:
         options.emit(
             options.document(
@@ -126,6 +129,9 @@ def summary(row: "Mapping[str, float]") -> str:
         "val/image_ap": "AP",
         "val/entropy": "entropy",
         "val/ap@0.3": "ap@0.3",
+        "val/dice": "dice",
+        "val/jaccard": "jaccard",
+        "val/foreground": "foreground",
         "val/kl": "KL",
         "train/capacity": "capacity",
         "val/latent_use": "latent use",

@@ -14,12 +14,18 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PATH = os.environ["PATH"]
 SMALL = {
     "pipeline.sh": {
-        "DATA": "phantom:cxr?images=40&size=48&seed=1", "EPOCHS": "1", "REQUIRE": "auroc>=0",
+        "DATA": "phantom:cxr?images=24&size=48&seed=1", "EPOCHS": "1", "REQUIRE": "auroc>=0",
     },
     "anomaly.sh": {
-        "PHANTOM": "slides?files=true&slides=6&tiles=40&tile=96&mpp=1&burden=0.1-0.3&seed=1",
+        "PHANTOM": "slides?files=true&slides=6&tiles=40&tile=48&mpp=2&burden=0.1-0.3&seed=1",
         "EPOCHS": "1",
         "REQUIRE": "tile_auroc>=0",
+        "OMP_NUM_THREADS": "1",
+    },
+    "segmentation.sh": {
+        "DATA": "phantom:beads?images=20&size=64&beads=2-4&seed=1",
+        "EPOCHS": "2",
+        "REQUIRE": "jaccard>=0",
         "OMP_NUM_THREADS": "1",
     },
     "slides.sh": {"SCORES": "phantom:slides?slides=8&tiles=250&seed=3&burden=0.02-0.2&auc=0.97"},
@@ -36,9 +42,9 @@ def environment(tmp_path_factory):
 
 def run(name, out, environment, *, code=0):
     """Standard output of an example that must end with `code`, on small data."""
-    program = "bash" if name.endswith(".sh") else sys.executable
+    interpreter = "bash" if name.endswith(".sh") else sys.executable
     done = subprocess.run(
-        [program, str(EXAMPLES / name), str(out)],
+        [interpreter, str(EXAMPLES / name), str(out)],
         cwd=out.parent,
         env={**SMALL.get(name, {}), **environment},
         capture_output=True,
@@ -58,16 +64,23 @@ def test_the_pipeline_hands_figures_on_and_leaves_pictures(tmp_path, environment
     assert (tmp_path / "out" / "heatmaps" / "contact_sheet.png").stat().st_size > 1000
 
 
-def test_slides_are_calibrated_on_some_and_judged_on_others(tmp_path, environment):
-    said = run("slides.sh", tmp_path / "out", environment)
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory, environment):
+    """What `slides.sh` leaves, and its standard output; not to be changed."""
+    out = tmp_path_factory.mktemp("slides") / "out"
+    return out, run("slides.sh", out, environment)
+
+
+def test_slides_are_calibrated_on_some_and_judged_on_others(slides):
+    out, said = slides
     figures = dict(line.split("\t", 1) for line in said.splitlines())
     value, low, high = map(float, figures["iou_macro"].split("\t"))
     assert 0 < low <= value <= high < 1
-    report = json.loads(Path(tmp_path / figures["report"]).read_text())
+    report = json.loads(Path(out.parent / figures["report"]).read_text())
     assert report["metrics"]["iou_macro"]["value"] == pytest.approx(value)
-    fitted = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    fitted = json.loads((out / "calibration.json").read_text())
     assert not set(fitted["slides"]) & set(report["per_slide"])
-    assert len(list((tmp_path / "out" / "heatmaps").glob("*.geojson"))) == 3
+    assert len(list((out / "heatmaps").glob("*.geojson"))) == 3
 
 
 def test_a_model_of_normal_tissue_scores_slides_that_are_judged_and_drawn(tmp_path, environment):
@@ -90,14 +103,35 @@ def test_a_model_of_normal_tissue_scores_slides_that_are_judged_and_drawn(tmp_pa
     assert list((tmp_path / "out" / "heatmaps").glob("*.geojson"))
 
 
+def test_outlines_are_learned_from_masks_judged_drawn_and_measured(tmp_path, environment):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "base: beads\nmodel: {width: 4, depth: 2}\ndata: {size: 64}\n"
+        "masks: {tile: 64, margin: 26}\ntrain: {lr: 0.01}\n"
+    )
+    out = tmp_path / "out"
+    said = run("segmentation.sh", out, {**environment, "CONFIG": str(config)})
+    figures = dict(line.split("\t", 1) for line in said.splitlines())
+    value, low, high = map(float, figures["jaccard"].split("\t"))
+    assert 0 <= low <= value <= high <= 1
+    report = json.loads(Path(tmp_path / figures["report"]).read_text())
+    assert report["metrics"]["jaccard"]["value"] == pytest.approx(value)
+    fitted = json.loads((out / "run" / "calibration.json").read_text())
+    assert fitted["kind"] == "masks"
+    assert (out / "heatmaps" / "contact_sheet.png").stat().st_size > 1000
+    assert len(list((out / "masks").rglob("*.png"))) >= 20
+    assert rows(out / "masks" / "objects.csv")
+
+
 def rows(path):
     with path.open() as file:
         return list(csv.DictReader(file))
 
 
 def test_slides_that_are_not_good_enough_end_the_pipeline_and_are_told_without_jq_too(
-    tmp_path, environment
+    slides, tmp_path, environment
 ):
+    shutil.copytree(slides[0], tmp_path / "out")  # calibrated and drawn already
     strict = {**environment, "REQUIRE": "iou_macro>=0.999", "PATH": without_jq(tmp_path / "bin")}
     said = run("slides.sh", tmp_path / "out", strict, code=3)
     assert "iou_macro\t0." in said
@@ -105,12 +139,19 @@ def test_slides_that_are_not_good_enough_end_the_pipeline_and_are_told_without_j
 
 
 def without_jq(folder):
-    """A PATH with the programs of the pipeline alone."""
+    """A PATH with the programs of the pipeline alone; of the commands only `eval` is run."""
     folder.mkdir()
-    for name in ("bash", "python3", "wsrpn"):
-        found = shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), PATH)))
-        (folder / name).symlink_to(found)
+    for name in ("bash", "python3"):
+        (folder / name).symlink_to(program(name))
+    last = folder / "wsrpn"
+    last.write_text(f'#!{program("bash")}\n[[ $1 != eval ]] || exec "{program("wsrpn")}" "$@"\n')
+    last.chmod(0o755)
     return str(folder)
+
+
+def program(name):
+    """Where a program lies, that of our own environment first."""
+    return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), PATH)))
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.py")))
@@ -124,6 +165,7 @@ def test_every_example_is_run_by_a_test():
     assert {p.name for p in EXAMPLES.iterdir() if p.suffix not in {".py", ".pyc"}} <= {
         "anomaly.sh",
         "pipeline.sh",
+        "segmentation.sh",
         "slides.sh",
         "__pycache__",
     }

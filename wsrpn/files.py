@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from wsrpn.errors import InputError
+
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def write(path: Path, data: bytes) -> str:
@@ -36,6 +40,19 @@ def write(path: Path, data: bytes) -> str:
         raise
     sync_folder(path.parent)
     return hashlib.sha256(data).hexdigest()
+
+
+def safe_name(name: str) -> str:
+    """A file name for any name: its own where every system takes it, else with a digest behind.
+
+    Example:
+        >>> safe_name("tumor_001"), safe_name("a/b")
+        ('tumor_001', 'a_b-c14cddc0')
+    """
+    if _PLAIN.fullmatch(name) and not _DEVICES.fullmatch(name) and not name.endswith("."):
+        return name
+    short = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:60]}-{short}"
 
 
 def refuse_file(out: Path) -> None:

@@ -138,6 +138,20 @@ def refuse_tiles(run: TrainedRun) -> None:
         )
 
 
+def refuse_masks(run: TrainedRun) -> None:
+    """Stop where a run has a model that answers every pixel and finds no boxes.
+
+    Raises:
+        InputError: names the commands for such runs.
+    """
+    name = run.config.model["name"]
+    if model_parts.models.facts(name).get("input") == "masks":
+        raise InputError(
+            f"{run.folder}: model {name} answers every pixel and has no boxes to give; calibrate, "
+            "eval, heatmap and predict take such a run."
+        )
+
+
 def _space(text: Mapping[str, Any] | None, classes: int) -> TextSpace | None:
     """The space that the model was built with; the prompts come with the weights."""
     if text is None:
@@ -183,8 +197,12 @@ def outputs(
         failed: gets id → reason of images that cannot be read; without it such an image raises.
         batch: images at a time.
         texts: captions to embed beside the images.
+
+    Raises:
+        InputError: the model is for tiles, or answers every pixel.
     """
     refuse_tiles(run)
+    refuse_masks(run)
     device = next(run.model.parameters()).device
     dtype = compute.precision(run.config.train.precision, device)
     last = compute.wants_channels_last(run.config.train.channels_last, device, dtype)

@@ -42,6 +42,8 @@ def leaves(seed: int = 0, *, scale: float = 1.5) -> dict[str, Tensor]:
         "latent_mean": (B, Z),
         "latent_log_variance": (B, Z),
         "reconstruction": (B, 1, 8, 8),
+        "mask_logits": (B, 1, 8, 8),
+        "attention": (B, 1, *GRID),
     }
     return {k: torch.randn(s, generator=random) * scale for k, s in shapes.items()}
 
@@ -78,6 +80,8 @@ def output(at: dict[str, Tensor]) -> ModelOutput:
         ),
         reconstruction=at["reconstruction"].float().sigmoid(),
         latent=Latent(at["latent_mean"], at["latent_log_variance"]),
+        mask_logits=at["mask_logits"],
+        attention=at["attention"],
     )
 
 
@@ -90,7 +94,17 @@ def batch(labels: Tensor = LABELS) -> Batch:
         labels=labels,
         sizes_px=torch.full((count, 2), 8),
         texts=Texts(torch.zeros(count, L, D), text_ids(labels)),
+        masks=masks(labels),
     )
+
+
+def masks(labels: Tensor) -> Tensor:
+    """A soft-edged disc for every known label, larger where it is 1; empty where none is known."""
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    radius = torch.where(labels == 1, 2.2, 1.4).where(labels.isfinite(), -9.0)[..., None, None]
+    across = 1.5 + 2 * torch.arange(labels.shape[1])[:, None, None]
+    away = torch.hypot(rows - 3, columns - across)
+    return (radius - away + 0.5).clamp(0, 1).amax(1, keepdim=True)
 
 
 def text_ids(labels: Tensor) -> Tensor:
@@ -117,6 +131,8 @@ def of_class(name: str, value: Tensor, image: int, label: int) -> Tensor | None:
         "latent_mean",
         "latent_log_variance",
         "reconstruction",
+        "mask_logits",
+        "attention",
     }:
         return None
     if name in {"region_logits", "region_probs"}:

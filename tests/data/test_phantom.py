@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from wsrpn.data import datasets, manifest
 from wsrpn.data import phantom as phantoms
-from wsrpn.data.phantom import cxr
+from wsrpn.data.phantom import cxr, series
 from wsrpn.data.phantom.cxr import CLASSES, generate
 from wsrpn.data.phantom.findings import DIAMETERS_MM, RATIOS, SIZES
 from wsrpn.data.phantom.patient import Pose
@@ -217,7 +217,7 @@ def test_written_films_are_read_back_as_they_are(tmp_path):
 
 
 def test_no_patient_is_in_two_splits_and_the_shares_are_three_one_one(tmp_path):
-    rows = list(zip(range(400), cxr._patients(1), strict=False))
+    rows = list(zip(range(400), series.patients(1), strict=False))
     splits = {}
     for _, (_, patient, split) in rows:
         assert splits.setdefault(patient, split) == split
@@ -292,7 +292,7 @@ def test_damaged_films_in_the_cache_are_made_again_with_a_warning(tmp_path, monk
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("beads", "no such phantom. Known: cxr"),
+        ("bead", "no such phantom. Did you mean 'beads'"),
         ("cxr?image=3", "Did you mean 'images'"),
         ("cxr?images=many", "phantom:cxr: images: .*many"),
         ("cxr?images=0", "phantom:cxr: images: "),

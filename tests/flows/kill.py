@@ -137,7 +137,7 @@ def main(folder: Path) -> dict[str, object]:
     warnings.simplefilter("error")
     source = runs.data(folder / "data")
     # One step per epoch: most of the time goes into saving, which is where a kill hurts.
-    config = runs.wsrpn(source, "train.epochs=12", "train.batch=16", "train.monitor=loss")
+    config = runs.wsrpn(source, "train.epochs=8", "train.batch=16", "train.monitor=loss")
     ended(child(lambda: learn_imports(runs.wsrpn(source, "train.epochs=1"), folder)))
     for name in json.loads((folder / "modules.json").read_text()):
         importlib.import_module(name)

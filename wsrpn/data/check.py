@@ -6,13 +6,13 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsrpn.data import images, labels, splits
+from wsrpn.data import images, labels, mask_check, splits
 from wsrpn.data.images import ImageReadError
+from wsrpn.data.mask_check import MaskLook
 from wsrpn.types import SPLITS, Dataset, Record
 
 TINY = 1e-4  # share of the image's area; a box of 1 % of both sides
@@ -29,14 +29,14 @@ class Look:
         sha256: of its bytes.
         reason: why it cannot be read.
         missing: files that are not there, the image, its mask and its DRR.
-        mask: what is wrong with the mask, which must be as large as the image.
+        mask: what the mask says, if there is one; it must be as large as the image.
     """
 
     size_px: tuple[int, int] | None = None
     sha256: str = ""
     reason: str = ""
     missing: tuple[str, ...] = ()
-    mask: str = ""
+    mask: MaskLook | None = None
 
 
 def check(
@@ -55,7 +55,8 @@ def check(
     looks = _looks(dataset.records, progress)
     unreadable = {i: look.reason for i, look in looks.items() if look.reason}
     missing = {i: list(look.missing) for i, look in looks.items() if look.missing}
-    masks = {i: look.mask for i, look in looks.items() if look.mask}
+    drawn = {i: look.mask for i, look in looks.items() if look.mask}
+    masks = {i: mask.fault for i, mask in drawn.items() if mask.fault}
     twins = duplicates(dataset, looks)
     boxes = box_findings(dataset, looks)
     odd = labels.doubts(dataset.classes)
@@ -75,6 +76,7 @@ def check(
         },
         "text": texts(dataset),
         "masks": sum(record.mask is not None for record in dataset.records),
+        "mask_pixels": mask_check.facts(dataset, drawn),
         "odd_masks": masks,
         "sizes_px": _size_range(looks),
         "missing": missing,
@@ -112,18 +114,10 @@ def look(record: Record) -> Look:
         digest = hashlib.sha256(record.path.read_bytes()).hexdigest()
     except ImageReadError as error:
         return Look(reason=str(error), missing=missing)
-    return Look(size, digest, missing=missing, mask=_odd_mask(record.mask, size))
-
-
-def _odd_mask(path: Path | None, size: tuple[int, int]) -> str:
-    if path is None or not path.exists():
-        return ""
-    try:
-        own = images.size(path)
-    except ImageReadError as error:
-        return str(error)
-    words = f"{path}: {own[0]} × {own[1]} px, its image has {size[0]} × {size[1]}"
-    return "" if own == size else words
+    mask = None
+    if record.mask is not None and record.mask.exists():
+        mask = mask_check.look(record.mask, (size[0], size[1]))
+    return Look((size[0], size[1]), digest, missing=missing, mask=mask)
 
 
 def _split_counts(dataset: Dataset, name: Any) -> dict[str, int]:
@@ -241,6 +235,8 @@ def _findings(found: dict[str, Any], boxes: dict[str, list[str]]) -> tuple[list[
         *_counted(boxes["box_without_label"], "boxes have a class that their image's labels deny"),
         *_counted(boxes["label_without_box"], "labels have no box although boxes are known"),
     ]
+    for ids, what in mask_check.warnings(found["mask_pixels"]):
+        warnings += _counted(ids, what)
     return problems, [*warnings, *_lacking(found)]
 
 
@@ -286,6 +282,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"boxes: {found['boxes']['count']} · boxes known of {found['boxes']['images_known']} images"
         f" · masks: {found['masks']} · {_of_texts(found['text'])}",
     ]
+    if found["masks"]:
+        told.append(mask_check.line(found["mask_pixels"]))
     if found["sizes_px"]:
         low, high = found["sizes_px"]["smallest"], found["sizes_px"]["largest"]
         told.append(f"height × width: {low[0]} × {low[1]} to {high[0]} × {high[1]} px")

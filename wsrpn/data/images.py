@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from PIL import (
     BmpImagePlugin,
     Image,
@@ -132,6 +132,50 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "
         raise
     except Exception as error:
         raise ImageReadError.of(path, _reason(error, max_pixels)) from None
+
+
+def numbers(path: Path, *, max_pixels: int = MAX_PIXELS) -> Int[np.ndarray, "h w"]:
+    """Decode a picture of labels: numbers as they are stored, and no grey levels.
+
+    A palette gives its indices, or its shades where all of them are grey. JPEG does not keep
+    numbers: there, what is brighter than half of white is 255 and the rest 0. Of DICOM and
+    MetaImage it is only told what is above 0.
+
+    Raises:
+        ImageReadError: as `read`; also for colours and for fractions, which number nothing.
+    """
+    try:
+        with _quiet:
+            _check_file(path)
+            if _reader(path):
+                return (read(path, max_pixels=max_pixels) > 0).astype(np.int32)
+            with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+                check_size(path, image.height, image.width, max_pixels)
+                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+                check_frames(path, frames, None)
+                return _numbers(path, image)
+    except ImageReadError:
+        raise
+    except Exception as error:
+        raise ImageReadError.of(path, _reason(error, max_pixels)) from None
+
+
+def _numbers(path: Path, image: Image.Image) -> Int[np.ndarray, "h w"]:
+    if image.format in ("JPEG", "MPO"):
+        return (np.asarray(image.convert("L")) > 127).astype(np.int32) * 255
+    if image.mode == "P":
+        shades = np.asarray(image.convert("RGB"))
+        grey = (shades == shades[..., :1]).all()
+        return (shades[..., 0] if grey else np.asarray(image)).astype(np.int32)
+    values = np.asarray(image)
+    if values.ndim == 3:
+        colours = values[..., :1] if image.mode == "LA" else values[..., :3]
+        if image.mode not in ("LA", "RGB", "RGBA") or (colours != colours[..., :1]).any():
+            raise ImageReadError.of(path, "in colour; a mask has one number in each pixel.")
+        values = colours[..., 0]
+    if np.issubdtype(values.dtype, np.floating) and (values != np.round(values)).any():
+        raise ImageReadError.of(path, "fractions; a mask has a whole number in each pixel.")
+    return values.astype(np.int32)
 
 
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -149,13 +149,25 @@ def swap_indices(
     return tuple((classes.index(a), classes.index(b)) for a, b in pairs)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size, stacked."""
+def collate(samples: Sequence[Sample], *, drrs: bool = False) -> Batch:
+    """Samples of one size, stacked; their masks too, where all have one.
+
+    Args:
+        samples: one at least.
+        drrs: also stack reconstructed radiographs, zeros where a sample has none.
+    """
+    masks = [sample.mask for sample in samples if sample.mask is not None]
+    has = [sample.drr is not None for sample in samples]
+    blank = torch.zeros_like(samples[0].image[:1])
+    beside = [blank if sample.drr is None else sample.drr for sample in samples]
     return Batch(
         ids=tuple(sample.id for sample in samples),
         images=torch.stack([sample.image for sample in samples]),
         labels=torch.stack([sample.labels for sample in samples]),
         sizes_px=torch.tensor([sample.size_px for sample in samples], dtype=torch.int64),
+        masks=torch.stack(masks) if len(masks) == len(samples) else None,
+        drrs=torch.stack(beside) if drrs else None,
+        has_drr=torch.tensor(has) if drrs else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Geometry and grey levels of a sample: image, boxes and mask always move together.
+"""Geometry and grey levels of a sample: image, boxes, mask and DRR always move together.
 
 Boxes are xyxy as shares of the image, so `resize` leaves them alone. All randomness comes from the
 generator that is passed, with the same number of draws whatever is switched on: turning on noise
@@ -8,6 +8,7 @@ does not move the rotations.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,11 +19,14 @@ from torch.nn import functional
 from wsrpn.config import AugmentConfig
 from wsrpn.types import Sample
 
+Edge = Literal["black", "mirror"]
+
 
 def resize(sample: Sample, size: int) -> Sample:
     """The sample at `size` × `size` pixels, each axis on its own, antialiased."""
     mask = None if sample.mask is None else resized(sample.mask, size)
-    return dataclasses.replace(sample, image=resized(sample.image, size), mask=mask)
+    drr = None if sample.drr is None else resized(sample.drr, size)
+    return dataclasses.replace(sample, image=resized(sample.image, size), mask=mask, drr=drr)
 
 
 def resized(image: Float[Tensor, "c h w"], size: int) -> Float[Tensor, "c size size"]:
@@ -41,6 +45,7 @@ def augment(
     generator: torch.Generator,
     *,
     swaps: Sequence[tuple[int, int]] = (),
+    edge: Edge = "black",
 ) -> Sample:
     """A random variant of a sample; exactly the sample itself where all of `config` is zero.
 
@@ -49,10 +54,11 @@ def augment(
         config: largest changes.
         generator: source of all randomness.
         swaps: pairs of classes that a flip turns into each other.
+        edge: what moves in from outside, see `move`.
 
     Returns:
         Boxes are the bounding boxes of the moved corners, clipped to the image; what lies outside
-        altogether is dropped. What moves in from outside is black.
+        altogether is dropped. Grey levels change in the image alone, not in mask and DRR.
     """
     draws = torch.rand(10, generator=generator, dtype=torch.float64).tolist()
     rotate, shift_x, shift_y, scale, flip, bright, contrast, gamma, blur, sigma = draws
@@ -65,7 +71,7 @@ def augment(
         scale=math.exp((2 * scale - 1) * math.log1p(config.scale)),
         flip=flip < config.flip,
     )
-    moved = move(sample, forward)
+    moved = move(sample, forward, edge=edge)
     if flip < config.flip:
         moved = swapped(moved, swaps)
     image = tone(
@@ -121,32 +127,42 @@ def affine(
     return back @ np.linalg.inv(pixels) @ turn @ pixels @ mirror @ to_centre
 
 
-def move(sample: Sample, forward: Float[np.ndarray, "3 3"]) -> Sample:
-    """Apply one affine map (in shares of the image) to image, mask and boxes."""
+def move(sample: Sample, forward: Float[np.ndarray, "3 3"], *, edge: Edge = "black") -> Sample:
+    """Apply one affine map (in shares of the image) to image, mask, DRR and boxes.
+
+    Args:
+        sample: any size.
+        forward: see `affine`.
+        edge: what moves in from outside, `black` or the `mirror` of the sample; the mask alike.
+    """
     if np.array_equal(forward, np.eye(3)):
         return sample
-    planes = sample.image if sample.mask is None else torch.cat((sample.image, sample.mask))
-    moved = _sampled(planes, forward)
-    channels = len(sample.image)
+    given = {"image": sample.image, "mask": sample.mask, "drr": sample.drr}
+    there = {name: plane for name, plane in given.items() if plane is not None}
+    moved = _sampled(torch.cat(list(there.values())), forward, edge)
+    parts = dict(zip(there, moved.split([len(p) for p in there.values()]), strict=True))
     boxes, kept = _moved_boxes(sample.boxes, forward)
     return dataclasses.replace(
         sample,
-        image=moved[:channels],
-        mask=None if sample.mask is None else moved[channels:],
+        image=parts["image"],
+        mask=parts.get("mask"),
+        drr=parts.get("drr"),
         boxes=boxes[kept],
         box_labels=sample.box_labels[kept],
     )
 
 
 def _sampled(
-    planes: Float[Tensor, "c h w"], forward: Float[np.ndarray, "3 3"]
+    planes: Float[Tensor, "c h w"], forward: Float[np.ndarray, "3 3"], edge: Edge
 ) -> Float[Tensor, "c h w"]:
     # grid_sample asks where each pixel comes from, in coordinates from -1 to 1.
     shares = np.array([[0.5, 0, 0.5], [0, 0.5, 0.5], [0, 0, 1]])
     theta = np.linalg.inv(shares) @ np.linalg.inv(forward) @ shares
     rows = torch.from_numpy(theta[None, :2].astype(np.float32))
     grid = functional.affine_grid(rows, [1, 1, *planes.shape[-2:]], align_corners=False)
-    return functional.grid_sample(planes[None], grid, align_corners=False)[0]
+    outside = "zeros" if edge == "black" else "reflection"
+    moved = functional.grid_sample(planes[None], grid, padding_mode=outside, align_corners=False)
+    return moved[0]
 
 
 def _moved_boxes(

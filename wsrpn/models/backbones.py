@@ -19,6 +19,9 @@ weights.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -37,6 +40,23 @@ RGB: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.22
 
 Grid = Literal[7, 14]
 backbones: Registry[type["Backbone"]] = Registry("backbone")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a backbone's body.
+
+    Attributes:
+        run: what it does.
+        modules: what it does it with.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    modules: tuple[nn.Module, ...]
+
+    def __call__(self, features: Float[Tensor, "b _ _ _"]) -> Float[Tensor, "b _ _ _"]:
+        """The features after it."""
+        return self.run(features)
 
 
 class Backbone(nn.Module):
@@ -73,6 +93,11 @@ class Backbone(nn.Module):
     def finish(self, raw: Float[Tensor, "b c gh gw"]) -> Float[Tensor, "b d gh gw"]:
         """Features as heads read them, from `raw`."""
         return self.tail(raw)
+
+    def layers(self) -> Iterator[Layer]:
+        """The layers of `body`, one after another."""
+        for child in self.body.children():
+            yield Layer(child, (child,))
 
     def forward(self, images: Float[Tensor, "b i h w"]) -> Float[Tensor, "b d gh gw"]:
         """Features of images in [0, 1]."""
@@ -260,8 +285,12 @@ class EfficientNetLite0(Backbone):
         # All others pad as TensorFlow does, with the odd pixel at the right; this one
         # symmetrically.
         last._depthwise_conv = symmetric(last._depthwise_conv)
-        self.body = _Blocks(net)
+        self.body: _Blocks = _Blocks(net)
         self.tail = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6())
+
+    def layers(self) -> Iterator[Layer]:
+        """Stem and blocks."""
+        return self.body.layers()
 
 
 def symmetric(conv: nn.Conv2d) -> nn.Conv2d:
@@ -282,10 +311,18 @@ class _Blocks(nn.Module):
         self.conv_stem, self.bn0, self.blocks = net._conv_stem, net._bn0, net._blocks
         self.drop = net._global_params.drop_connect_rate or 0.0
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = nn.functional.relu6(self.bn0(self.conv_stem(x)))
+    def layers(self) -> Iterator[Layer]:
+        yield Layer(self._stem, (self.conv_stem, self.bn0))
         for index, block in enumerate(self.blocks):
-            x = block(x, drop_connect_rate=self.drop * index / len(self.blocks))
+            rate = self.drop * index / len(self.blocks)
+            yield Layer(partial(block, drop_connect_rate=rate), (block,))
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return nn.functional.relu6(self.bn0(self.conv_stem(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers():
+            x = layer(x)
         return x
 
 

@@ -28,8 +28,6 @@ from wsrpn.tiles import Cohort
 KEY, ABOUT = b"wsrpn_part", b"wsrpn_scored"
 ENDING = table.PARTS
 _EDGE = 1 << 20  # bytes that are read at either end of a large file
-_PLAIN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}", re.IGNORECASE)
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -128,10 +126,7 @@ def stem(slide: str) -> str:
         >>> stem("tumor_001"), stem("a/b")
         ('tumor_001', 'a_b-c14cddc0')
     """
-    if _PLAIN.fullmatch(slide) and not _DEVICES.fullmatch(slide) and not slide.endswith("."):
-        return slide
-    short = hashlib.sha256(slide.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', slide)[:60]}-{short}"
+    return files.safe_name(slide)
 
 
 def refuse_alike(slides: Iterable[str]) -> None:

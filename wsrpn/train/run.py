@@ -2,8 +2,9 @@
 
 A run folder holds `config.yaml` (all defaults filled in), `run.json` (classes, data, environment),
 `splits.csv`, `metrics.csv` and TensorBoard events, and `checkpoints/` with `last` (to go on from)
-and `best` (weights to use). A model with reconstructions leaves `reconstructions.png` of them, too.
-What differs between radiographs and tiles of slides is a `Task`.
+and `best` (weights to use). A model with reconstructions leaves `reconstructions.png` of them, too,
+and one that answers every pixel `segmentation.png`. What differs between radiographs, tiles of
+slides and images with masks is a `Task`.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from wsrpn.train.distributed import World, world
 from wsrpn.train.loop import Progress, State, learn
 from wsrpn.train.optimiser import Average, adamw
 from wsrpn.train.radiographs import Radiographs
-from wsrpn.train.task import TILES, Task, input_of
+from wsrpn.train.task import MASKS, TILES, Task, input_of, refuse_other_monitor
 from wsrpn.train.validate import better, refuse_unfitted
 
 Listener = Callable[[Progress, Mapping[str, float] | None], None]
@@ -42,7 +43,7 @@ def train(
     device: str = "auto",
     listen: Listener | None = None,
 ) -> Path:
-    """Train a model from labels of images, or of tiles of slides.
+    """Train a model from labels of images or of tiles of slides, or from masks.
 
     Args:
         config: everything that decides the result.
@@ -74,20 +75,39 @@ def complete(config: RunConfig) -> RunConfig:
     Raises:
         InputError: an unknown part or option, or a loss that reads what the model does not give.
     """
-    if config.train.patience and config.train.monitor == "last":
-        raise InputError(
-            "train.patience has no effect with train.monitor=last; set train.monitor to auroc, "
-            "image_ap or loss."
-        )
+    refuse_other_monitor(config)
     model = model_parts.filled(config.model)
     used = dict.fromkeys(name for phase in config.phases for name in phase.weights)
     for name in used:
         check_gives(model["name"], name, losses.facts(name)["reads"])
+    refuse_switched_off(config, model)
     for name in config.losses:
         if name not in used:
             raise InputError(f"losses.{name}: has options, but no phase gives this loss a weight.")
     options = {name: losses.options(name, config.losses.get(name)) for name in used}
     return dataclasses.replace(config, model=model, losses=options)
+
+
+def refuse_switched_off(config: RunConfig, model: Mapping[str, Any]) -> None:
+    """Stop where a loss reads an attention that an option of the model leaves out.
+
+    Args:
+        config: of the run.
+        model: its `model` section, filled.
+
+    Raises:
+        InputError: names the loss and both ways out.
+    """
+    if model.get("attention") != "none":
+        return
+    for place, phase in enumerate(config.phases):
+        for name, weight in phase.weights.items():
+            if weight > 0 and "output.attention" in losses.facts(name)["reads"]:
+                raise InputError(
+                    f"Loss '{name}' reads output.attention, which model '{model['name']}' does not "
+                    f"give with model.attention=none; choose another model.attention, or "
+                    f"--set phases.{place}.weights.{name}=0."
+                )
 
 
 def task_of(config: RunConfig) -> Task:
@@ -103,6 +123,10 @@ def task_of(config: RunConfig) -> Task:
         from wsrpn.train.tile_task import TileTask
 
         return TileTask(config)
+    if input_of(config) == MASKS:
+        from wsrpn.train.mask_task import MaskTask
+
+        return MaskTask(config)
     return Radiographs(config)
 
 
@@ -143,7 +167,7 @@ class Run:
                 part.requires_grad_(False)
                 # Flips make two of an image.
                 images = 2 * len(task.feed) + len(task.val_feed)
-                part.memory = Memory(images) if config.data.augment.repeats else None
+                part.memory = Memory(images) if task.repeats else None
         dtype = compute.precision(config.train.precision, here.device)
         if compute.wants_channels_last(config.train.channels_last, here.device, dtype):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

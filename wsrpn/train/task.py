@@ -17,7 +17,20 @@ from wsrpn.train.distributed import World
 from wsrpn.train.loop import State
 from wsrpn.types import Batch
 
-TILES, RADIOGRAPHS = "tiles", "radiographs"
+TILES, RADIOGRAPHS, MASKS = "tiles", "radiographs", "masks"
+
+# What the models of an input learn from → figures of the validation that may choose an epoch.
+MONITORS = {
+    RADIOGRAPHS: ("auroc", "image_ap", "loss", "last"),
+    TILES: ("auroc", "image_ap", "loss", "last"),
+    MASKS: ("dice", "jaccard", "loss", "last"),
+}
+_HELD = {TILES: "tiles of slides", RADIOGRAPHS: "radiographs", MASKS: "images with masks"}
+_NEED = {
+    TILES: "tiles.csv, a folder of tile pictures, slides.csv, or phantom:slides",
+    RADIOGRAPHS: "images.csv, a folder of images, or phantom:cxr",
+    MASKS: "images.csv with a column mask, phantom:beads or phantom:nodules",
+}
 
 
 @runtime_checkable
@@ -126,10 +139,35 @@ class Task(abc.ABC):
     def show(self, state: State, out: Path, epoch: int) -> None:  # noqa: B027
         """Draw what the kept weights make of validation images, if there is anything to draw."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether images come back unchanged, so that a frozen backbone may remember them."""
+        return self.config.data.augment.repeats
+
 
 def input_of(config: RunConfig) -> str:
-    """What the model of a config is trained on, `radiographs` or `tiles`."""
+    """What the model of a config is trained on: `radiographs`, `tiles`, or images with `masks`."""
     return str(models.facts(config.model["name"]).get("input", RADIOGRAPHS))
+
+
+def refuse_other_monitor(config: RunConfig) -> None:
+    """Stop where the figure that is to choose an epoch is not one of what the model learns from.
+
+    Raises:
+        InputError: names the figures that are, or says that patience has nothing to wait for.
+    """
+    train, able = config.train, MONITORS[input_of(config)]
+    if train.monitor not in able:
+        raise InputError(
+            f"train.monitor={train.monitor}: model {config.model['name']} learns from "
+            f"{_HELD[input_of(config)]}, and epochs are chosen by {', '.join(able[:-1])} or "
+            f"{able[-1]}; set train.monitor={able[0]}."
+        )
+    if train.patience and train.monitor == "last":
+        raise InputError(
+            "train.patience has no effect with train.monitor=last; set train.monitor to "
+            f"{', '.join(able[:-2])} or {able[-2]}."
+        )
 
 
 def refuse_other_input(config: RunConfig) -> None:
@@ -139,17 +177,12 @@ def refuse_other_input(config: RunConfig) -> None:
         InputError: names the models that do.
     """
     wanted, there = input_of(config), _kind_of(config.data.source)
-    if there in (None, wanted):
+    if there in (None, wanted) or (wanted, there) == (MASKS, RADIOGRAPHS):
         return
     able = [name for name in models if models.facts(name).get("input", RADIOGRAPHS) == there]
-    held = {TILES: "tiles of slides", RADIOGRAPHS: "radiographs"}
-    need = {
-        TILES: "tiles.csv, a folder of tile pictures, slides.csv, or phantom:slides",
-        RADIOGRAPHS: "images.csv, a folder of images, or phantom:cxr",
-    }
     raise InputError(
-        f"{config.data.source}: {held[there]}, and model {config.model['name']} learns from "
-        f"{held[wanted]} ({need[wanted]}). Models for {held[there]}: {', '.join(able)}."
+        f"{config.data.source}: {_HELD[str(there)]}, and model {config.model['name']} learns from "
+        f"{_HELD[wanted]} ({_NEED[wanted]}). Models for {_HELD[str(there)]}: {', '.join(able)}."
     )
 
 

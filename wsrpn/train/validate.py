@@ -198,7 +198,6 @@ def fitted(
     return single | several
 
 
-@torch.no_grad()
 def answers(
     state: State,
     feed: Callable[[], Iterable[Batch]],
@@ -211,12 +210,33 @@ def answers(
     """What the weights that would be used say of each validation image, on every process.
 
     Args:
+        state: see `told`.
+        feed: see `told`.
+        config: see `told`.
+        here: see `told`.
+        ask: see `told`.
+        ids: of the images, in the order of the answers.
+    """
+    found = told(state, feed, config, here, ask)
+    return [found[name] for name in ids]
+
+
+@torch.no_grad()
+def told(
+    state: State,
+    feed: Callable[[], Iterable[Batch]],
+    config: RunConfig,
+    here: World,
+    ask: Callable[[Batch], Sequence[Answer]],
+) -> dict[str, Answer]:
+    """The same by the names that the batches give the images.
+
+    Args:
         state: whose averaged weights are asked, where there are such.
         feed: of the validation split.
         config: of the run.
         here: this process.
         ask: a batch on the device → one answer per image, which can be sent to other processes.
-        ids: of the images, in the order of the answers.
     """
     dtype = compute.precision(config.train.precision, here.device)
     last = compute.wants_channels_last(config.train.channels_last, here.device, dtype)
@@ -225,11 +245,11 @@ def answers(
         here.share_buffers(state.model)
         for batch in feed():
             with compute.autocast(dtype, here.device):
-                told = ask(batch.to(here.device, channels_last=last))
-            found |= dict(zip(batch.ids, told, strict=True))
+                said = ask(batch.to(here.device, channels_last=last))
+            found |= dict(zip(batch.ids, said, strict=True))
     for part in here.gather(found):
         found |= part
-    return [found[name] for name in ids]
+    return found
 
 
 @contextmanager

@@ -1,4 +1,9 @@
-"""Data made on the spot: `phantom:cxr?images=300&size=128&seed=1`, with exact ground truth."""
+"""Data made on the spot: `phantom:cxr?images=300&size=128&seed=1`, with exact ground truth.
+
+Each kind is a module with `write` (its options are those of the address) and `read`: `cxr` makes
+radiographs with findings and reports, `beads` electron micrographs of micro-beads, `nodules`
+radiographs with lung nodules and what a CT would show of the chest without them.
+"""
 
 import hashlib
 import json
@@ -6,6 +11,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,12 +19,12 @@ from filelock import FileLock
 
 from wsrpn import files
 from wsrpn.data.base import datasets
-from wsrpn.data.phantom import cxr
+from wsrpn.data.phantom import beads, cxr, nodules
 from wsrpn.errors import InputError, nearest
 from wsrpn.registry import checked, signature_schema
 from wsrpn.types import Dataset
 
-KINDS = ("cxr",)
+KINDS: dict[str, ModuleType] = {"cxr": cxr, "beads": beads, "nodules": nodules}
 TABLES = ("images.csv", "boxes.csv", "classes.csv")
 SUMS = "sha256.json"  # of the tables, in a folder of the cache
 
@@ -36,31 +42,32 @@ def phantom(*, root: Path) -> Dataset:
 
     Films in the cache whose tables are damaged cost a warning and are made again.
     """
-    options = parse(str(root))
-    folder = files.user_cache() / f"cxr-{fingerprint(options)}"
-    return _whole(folder) or _made(folder, options)
+    kind, options = kind_of(str(root)), parse(str(root))
+    folder = files.user_cache() / f"{kind}-{fingerprint(options)}"
+    return _whole(folder, kind) or _made(folder, kind, options)
 
 
-def _whole(folder: Path) -> Dataset | None:
-    """The films of a folder, or None where its tables are not those written or a film is gone."""
+def _whole(folder: Path, kind: str) -> Dataset | None:
+    """The films of a folder, or None where its tables are not those written or a file is gone."""
     try:
         known = json.loads((folder / SUMS).read_text())
         if known != _sums(folder):
             return None
-        found = cxr.read(folder)
+        found: Dataset = KINDS[kind].read(folder)
     except (OSError, ValueError):  # an InputError is one
         return None
-    return found if all(record.path.is_file() for record in found.records) else None
+    parts = (p for r in found.records for p in (r.path, r.mask, r.drr) if p is not None)
+    return found if all(path.is_file() for path in parts) else None
 
 
 def _sums(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in TABLES}
 
 
-def _made(folder: Path, options: dict[str, Any]) -> Dataset:
+def _made(folder: Path, kind: str, options: dict[str, Any]) -> Dataset:
     """Make the films; of several processes one does, the others wait and read."""
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        found = _whole(folder)
+        found = _whole(folder, kind)
         if found is not None:
             return found
         for left in folder.parent.glob(f"*{folder.name}.tmp.*"):
@@ -68,11 +75,24 @@ def _made(folder: Path, options: dict[str, Any]) -> Dataset:
         if folder.exists():
             warnings.warn(f"{folder}: these films are damaged; they are made again", stacklevel=2)
         building = folder.with_name(f".{folder.name}.tmp.{os.getpid()}")
-        cxr.write(building, **options)
+        KINDS[kind].write(building, **options)
         files.write_json(building / SUMS, _sums(building))
         shutil.rmtree(folder, ignore_errors=True)
         building.replace(folder)
-    return cxr.read(folder)
+    made: Dataset = KINDS[kind].read(folder)
+    return made
+
+
+def kind_of(argument: str) -> str:
+    """The kind that `beads?images=60` asks for.
+
+    Raises:
+        InputError: there is no such phantom.
+    """
+    kind = argument.partition("?")[0]
+    if kind not in KINDS:
+        raise InputError(f"phantom:{kind}: no such phantom. {nearest(kind, KINDS)}")
+    return kind
 
 
 def parse(argument: str) -> dict[str, Any]:
@@ -82,9 +102,7 @@ def parse(argument: str) -> dict[str, Any]:
         >>> parse("cxr?images=7")["images"]
         7
     """
-    kind, _, query = argument.partition("?")
-    if kind not in KINDS:
-        raise InputError(f"phantom:{kind}: no such phantom. {nearest(kind, KINDS)}")
+    kind, query = kind_of(argument), argument.partition("?")[2]
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
@@ -94,7 +112,7 @@ def parse(argument: str) -> dict[str, Any]:
     given = dict(pairs)
     if len(given) < len(pairs):
         raise InputError(f"phantom:{argument}: an option stands twice.")
-    return checked(signature_schema(cxr.write), given, where=f"phantom:{kind}")
+    return checked(signature_schema(KINDS[kind].write), given, where=f"phantom:{kind}")
 
 
 def fingerprint(options: dict[str, Any]) -> str:

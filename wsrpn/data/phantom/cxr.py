@@ -5,11 +5,7 @@ order. Patient, pose, findings, exposure, noise, distractors and words draw from
 their own, so a film with and the same film without a finding differ in nothing else.
 """
 
-import dataclasses
-import errno
 import itertools
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +17,20 @@ from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
-from wsrpn import files
 from wsrpn.config import Count, NotNegative, Share
-from wsrpn.data import manifest
-from wsrpn.data.phantom import film
+from wsrpn.data.phantom import film, series
 from wsrpn.data.phantom import findings as kinds
 from wsrpn.data.phantom import patient as patients
 from wsrpn.data.phantom import thorax as bodies
 from wsrpn.data.phantom.findings import CLASSES, Finding
 from wsrpn.data.phantom.planes import Plane
 from wsrpn.data.phantom.reports import report
+from wsrpn.data.phantom.series import stream
 from wsrpn.data.phantom.thorax import Thorax
 from wsrpn.errors import InputError, nearest
 from wsrpn.types import Box, Dataset, Record, Split
 
+_NAME = "phantom:cxr"
 _PATIENT, _POSE, _FINDINGS, _EXPOSURE, _NOISE, _DEVICES, _WORDS, _CHOICE = range(8)
 # Share of abnormal films with one, two and three classes.
 _COUNTS = (0.5, 0.33, 0.17)
@@ -95,23 +91,19 @@ def generate(
     if size < 32:
         raise InputError(f"phantom:cxr: size is {size}, at least 32 is needed.")
     body, exam = (seed, index if patient is None else patient), (seed, index)
-    names = _draw_names(_stream(exam, _CHOICE), normal_share) if findings is None else findings
-    plan = _plan(names, _stream(exam, _FINDINGS))
+    names = _draw_names(stream(exam, _CHOICE), normal_share) if findings is None else findings
+    plan = _plan(names, stream(exam, _FINDINGS))
     ratio = next((kinds.heart_ratio(rng, s) for n, s, rng in plan if n == "Cardiomegaly"), None)
-    rng = _stream(body, _PATIENT)
+    rng = stream(body, _PATIENT)
     anatomy = patients.draw_anatomy(rng)
-    pose = patients.draw_pose(_stream(exam, _POSE))
+    pose = patients.draw_pose(stream(exam, _POSE))
     thorax = bodies.build(anatomy, pose, rng, size=size, ratio=ratio or anatomy.heart)
     made, attenuation = _put(thorax, plan, contrast)
-    attenuation = attenuation + film.devices(thorax, _stream(exam, _DEVICES), distractors)
-    image = film.expose(attenuation, _stream(exam, _EXPOSURE), _stream(exam, _NOISE), noise)
+    attenuation = attenuation + film.devices(thorax, stream(exam, _DEVICES), distractors)
+    image = film.expose(attenuation, stream(exam, _EXPOSURE), stream(exam, _NOISE), noise)
     present = {finding.name for finding in made}
     labels = tuple(float(name in present) for name in CLASSES)
-    return Phantom(image, labels, made, report(made, _stream(exam, _WORDS)))
-
-
-def _stream(key: tuple[int, int], part: int) -> np.random.Generator:
-    return np.random.default_rng([key[0] & 0xFFFFFFFFFFFFFFFF, key[1], part])
+    return Phantom(image, labels, made, report(made, stream(exam, _WORDS)))
 
 
 def _draw_names(rng: np.random.Generator, normal_share: float) -> list[str]:
@@ -191,54 +183,21 @@ def write(
     Raises:
         InputError: there is something in the folder.
     """
-    files.refuse_file(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists already; name a new or an empty folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.with_name(f".{folder.name}.tmp.{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        records = []
-        for index, patient, split in itertools.islice(_patients(seed), images):
+
+    def make(building: Path) -> Iterator[Record]:
+        for index, patient, split in itertools.islice(series.patients(seed), images):
             phantom = generate(
                 seed, index, size=size, patient=patient, normal_share=normal_share,
                 contrast=contrast, noise=noise, distractors=distractors,
             )  # fmt: skip
-            records.append(_save(phantom, building, index, patient, split, masks=masks))
-        manifest.write(Dataset("phantom:cxr", CLASSES, tuple(records)), building / "images.csv")
-        _publish(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return read(folder)
+            yield _save(phantom, building, index, patient, split, masks=masks)
+
+    return series.write(folder, _NAME, CLASSES, make)
 
 
 def read(folder: Path) -> Dataset:
     """The films of a folder that `write` made, with all of `CLASSES` even where one has no film."""
-    found = manifest.manifest(root=folder)
-    at = [found.classes.index(name) if name in found.classes else None for name in CLASSES]
-    new = [CLASSES.index(name) for name in found.classes]
-    records = tuple(
-        dataclasses.replace(
-            record,
-            labels=tuple(0.0 if i is None else record.labels[i] for i in at),
-            boxes=tuple(Box(new[box.label], box.xyxy_px) for box in record.boxes),
-        )
-        for record in found.records
-    )
-    return Dataset("phantom:cxr", CLASSES, records, found.notes)
-
-
-def _patients(seed: int) -> Iterator[tuple[int, int, Split]]:
-    """Index, patient and split of each film: 1 to 3 films a patient, of 5 patients 3 train."""
-    rng = np.random.default_rng([seed, 20_259])
-    index = 0
-    for block in itertools.count():
-        # The first patients stand in the order that fills every split even in a tiny set.
-        order: list[Split] = ["train", "val", "test", "train", "train"]
-        for place, which in enumerate(rng.permutation(5) if block else range(5)):
-            for _ in range(int(rng.integers(1, 4))):
-                yield index, 5 * block + place, order[int(which)]
-                index += 1
+    return series.read(folder, _NAME, CLASSES)
 
 
 def _save(
@@ -258,14 +217,3 @@ def _save(
         split=split, boxes=phantom.boxes, text=phantom.text, mask=mask,
         extra={"sizes": "|".join(f"{f.name} {f.size}" for f in phantom.findings)},
     )  # fmt: skip
-
-
-def _publish(building: Path, folder: Path) -> None:
-    """Rename the finished folder; whoever was first with the same films has won."""
-    try:
-        building.replace(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
-            raise
-        if not (folder / "images.csv").is_file():
-            raise InputError(f"{folder}: exists already; name a new or an empty folder.") from None
