@@ -107,7 +107,7 @@ REASONS = (
     Arm("combined, start at 0.01", "beads", ("model.prior=0.01",)),
     Arm("dice, no dropout", "beads", (phases(dice=1), "model.dropout=0")),
 )
-BEADS = ("model.width=16", "train.epochs=30", "train.patience=0")
+BEADS = ("model.width=8", "train.epochs=30", "train.patience=0")
 LOSS_PAIRS = (
     ("combined", "dice"), ("combined", "focal"), ("focal", "dice"), ("tversky", "dice"),
     ("adaptive", "combined"), ("with boundary", "combined"), ("dice, rate 1e-3", "dice"),
@@ -192,14 +192,16 @@ def run_all(wanted: Sequence[Study], given: argparse.Namespace) -> None:
 def run(study: Study, arm: Arm, data: Path, work: Path, seed: int) -> None:
     """The commands for one arm and seed; nothing if they are done."""
     out = folder(work / study.key, arm, seed)
+    log = out.with_suffix(".log.txt")
     if (out / "done").exists():
         return
-    shutil.rmtree(out, ignore_errors=True)
-    log = out.with_suffix(".log.txt")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    changes = [word for change in (*study.changes, *arm.changes) for word in ("--set", change)]
-    words = ["train", arm.preset, "--data", study.source(data, work), "--out", str(out)]
-    wsrpn(*words, "--seed", str(seed), *changes, log=log)
+    if not (out / "trained").exists():
+        shutil.rmtree(out, ignore_errors=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        changes = [word for change in (*study.changes, *arm.changes) for word in ("--set", change)]
+        words = ["train", arm.preset, "--data", study.source(data, work), "--out", str(out)]
+        wsrpn(*words, "--seed", str(seed), *changes, log=log)
+        (out / "trained").touch()
     wsrpn("calibrate", str(out), log=log)
     wsrpn("eval", str(out), "--bootstrap", "0", log=log)
     (out / "done").touch()

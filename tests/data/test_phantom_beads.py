@@ -16,8 +16,8 @@ from wsrpn.data.phantom.beads import generate
 from wsrpn.errors import InputError
 
 SIZE = 192
-# sha256 of the truth of one image. It is whole numbers: grey levels may differ in the last bit from
-# machine to machine, this may not.
+# sha256 of the truth of one image. Grey levels may differ in the last bit from machine to machine,
+# a pixel of truth only where a rim goes through its very middle.
 GOLDEN = "5ca4dbce92b29036c398db0e2d0f737b783b4215afccee1737824ad0feccdc62"
 
 
