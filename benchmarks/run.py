@@ -69,6 +69,7 @@ def parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
     import slide_threshold
     import text_step
     import training_step
+    import whole_image
 
     return {
         "Command line": lambda: [help_time()],
@@ -79,6 +80,7 @@ def parts() -> dict[str, Callable[[], list[dict[str, Any]]]]:
             *slide_threshold.measure(), *slide_figures.measure(), *slide_pictures.measure()
         ],
         "Scoring": slide_scoring.measure,
+        "Segmentation": whole_image.measure,
     }  # fmt: skip
 
 

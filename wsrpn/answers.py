@@ -32,9 +32,10 @@ def data_of(
 
     Raises:
         InputError: names of classes for the run's own data or that nobody has, nothing there,
-            nothing in that split, or a run of tiles.
+            nothing in that split, or a run of tiles or masks.
     """
     predictor.refuse_tiles(run)
+    predictor.refuse_masks(run)
     own = run.config.data
     if is_own(run, data):
         if named:

@@ -167,9 +167,9 @@ def test_one_tile_one_slide_is_defined():
 
 def test_constant_scores_are_defined():
     label = np.eye(4)
-    made = calibrate(
-        cohort(*(tiles(f"s{i}", np.ones((4, 4)), label) for i in range(3))), bootstrap=0
-    )
+    flat = cohort(*(tiles(f"s{i}", np.ones((4, 4)), label) for i in range(3)))
+    every = {name: choice for name, choice in FEW.items() if name != "normalise"}
+    made = calibrate(flat, bootstrap=0, **every)
     assert made.figures["iou_macro"].value == pytest.approx(0.25)
 
 
@@ -318,7 +318,7 @@ def test_a_slide_that_is_partly_unlabelled_is_not_one_without_tumour():
 
 def test_steps_that_these_slides_chose_are_not_held_out_and_promise_nothing():
     found = world(slides=6, normal=0)
-    first = calibrate(found, bootstrap=0, cross_validate=True)
+    first = calibrate(found, bootstrap=0, cross_validate=True, **FEW)
     again = calibrate(found, bootstrap=0, cross_validate=True, steps=first.chosen)
     assert first.held_out
     assert not again.held_out
@@ -329,7 +329,7 @@ def test_steps_that_these_slides_chose_are_not_held_out_and_promise_nothing():
 
 
 def test_steps_of_other_patients_are_held_out_and_may_promise():
-    first = calibrate(world(slides=5, normal=0), bootstrap=0)
+    first = calibrate(world(slides=5, normal=0), bootstrap=0, **FEW)
     chosen = dataclasses.replace(first.chosen, slides=("x",), patients=("y",))
     later = calibrate(world(slides=5, normal=0), bootstrap=0, cross_validate=True, steps=chosen)
     assert later.held_out
@@ -365,7 +365,7 @@ def test_a_slide_with_less_tumour_than_a_tile_is_not_normal():
 
 
 def test_a_threshold_that_nothing_reaches_is_kept_as_null(tmp_path):
-    fitted = calibrate(world(slides=3), bootstrap=0)
+    fitted = calibrate(world(slides=3), bootstrap=0, **ONE)
     fitted = dataclasses.replace(fitted, threshold=math.inf)
     fitted.save(tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text())["threshold"] is None

@@ -75,6 +75,27 @@ def test_the_mask_goes_where_the_image_goes(seed):
     assert torch.equal(moved.image, moved.mask)
 
 
+@pytest.mark.parametrize("edge", ["black", "mirror"])
+def test_a_drr_goes_where_the_image_goes_and_keeps_its_tones(edge):
+    one = dataclasses.replace(sample(), drr=sample().image)
+    for seed in range(5):
+        moved = transforms.augment(one, GEOMETRY, seeded(seed), edge=edge)
+        assert torch.equal(moved.drr, moved.image)
+    toned = dataclasses.replace(NOTHING, brightness=0.5, noise=0.1)
+    assert torch.equal(transforms.augment(one, toned, seeded(0)).drr, one.drr)
+    assert transforms.resize(one, 16).drr.shape == (1, 16, 16)
+
+
+def test_what_moves_in_from_outside_is_black_or_the_mirror_of_the_sample():
+    plain = dataclasses.replace(sample(), image=torch.full((1, 32, 32), 0.5), mask=None)
+    shift = transforms.affine((32, 32), degrees=0.0, shift=(0.25, 0.0), scale=1.0)
+    assert (transforms.move(plain, shift).image[..., :7] == 0).all()
+    assert torch.allclose(transforms.move(plain, shift, edge="mirror").image, plain.image)
+    ramp = dataclasses.replace(plain, image=torch.arange(32.0).expand(1, 32, 32) / 32)
+    mirrored = transforms.move(ramp, shift, edge="mirror").image[0, 5]
+    assert torch.allclose(mirrored[:8], torch.arange(7.0, -1.0, -1.0) / 32, atol=1e-5)
+
+
 @given(seed=st.integers(0, 10_000))
 def test_nothing_asked_for_changes_no_bit(seed):
     one = dataclasses.replace(sample(), image=torch.rand(1, 64, 64, generator=seeded(seed)))

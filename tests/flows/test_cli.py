@@ -581,6 +581,21 @@ def test_a_phantom_can_be_written_and_checked(tmp_path):
     assert "6 images" in done("data", "check", out).stderr
 
 
+def test_phantoms_with_masks_can_be_written_checked_and_converted(tmp_path):
+    beads, films = tmp_path / "beads", tmp_path / "films"
+    words = ("--images", 4, "--size", 64)
+    assert "4 masks" in done("data", "phantom", "beads?beads=3-5", "--out", beads, *words).stderr
+    document("data", "phantom", "nodules?normal_share=0", "--out", films, *words)
+    found = document("data", "check", beads)["check"]
+    assert found["masks"] == 4
+    assert 12 <= found["mask_pixels"]["objects"] <= 20
+    assert "DRRs: 4" in done("data", "check", films).stderr
+    done("data", "convert", films, "--out", tmp_path / "copy", "--copy")
+    for row in table(tmp_path / "copy" / "images.csv"):
+        for column in ("image", "mask", "drr"):
+            assert (tmp_path / "copy" / row[column]).is_file()
+
+
 def test_doctor_lists_what_there_is():
     result = done("doctor", "--json")
     for word in ("torch", "presets: ", "wsrpn-demo", "backbones: ", "bf16"):

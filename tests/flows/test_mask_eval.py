@@ -100,6 +100,10 @@ def test_a_folder_of_masks_can_be_judged_as_well(place):
     assert "pass --data" in missing.stderr
 
 
+def table(path) -> list[dict]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def test_predict_writes_masks_objects_and_tables(place):
     run, out = place / "run", place / "out"
     wsrpn("calibrate", run)
@@ -112,7 +116,7 @@ def test_predict_writes_masks_objects_and_tables(place):
         labels = np.asarray(Image.open(out / "objects" / f"{name}.png"))
         assert labels.dtype == np.uint16
         assert set(np.unique(labels)) == {0, 1, 2}
-    rows = list(csv.DictReader((out / "objects.csv").open()))
+    rows = table(out / "objects.csv")
     assert len(rows) == 6
     first = rows[0]
     assert (float(first["x"]), float(first["y"])) == (20.0, 20.0)
@@ -121,7 +125,7 @@ def test_predict_writes_masks_objects_and_tables(place):
     assert [int(first[k]) for k in ("left", "top", "right", "bottom")] == [12, 12, 29, 29]
     grey = round(0.45 * 255) / 255
     assert float(first["score"]) == pytest.approx(1 / (1 + np.exp(1 - 20 * (grey - 0.5))), abs=1e-4)
-    summary = list(csv.DictReader((out / "summary.csv").open()))
+    summary = table(out / "summary.csv")
     assert [row["objects"] for row in summary] == ["2", "2", "2"]
     assert said["files"]["objects"] == str(out / "objects.csv")
 
@@ -135,11 +139,13 @@ def test_predict_writes_masks_objects_and_tables(place):
         (("calibrate", "RUN", "--objective", "f2"), "No objective of masks is called 'f2'"),
         (("calibrate", "RUN", "--touching", "glued"), "--touching glued: no such choice"),
         (("eval", "RUN", "--require", "iou>=1"), "no figure is called 'iou'"),
-        (("compare", "RUN", "RUN"), "answers every pixel"),
+        (("compare", "RUN", "OTHER"), "answers every pixel"),
     ],
 )
 def test_what_has_no_meaning_for_masks_is_refused_in_a_sentence(place, words, sentence):
     named = {"RUN": place / "run", "DATA": place / "data"}
+    if "OTHER" in words:
+        named["OTHER"] = shutil.copytree(place / "run", place / "other")
     result = wsrpn(*(named.get(word, word) for word in words))
     assert result.exit_code == 2
     assert sentence in result.stderr

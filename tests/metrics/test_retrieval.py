@@ -113,7 +113,7 @@ def test_chance_is_what_random_vectors_reach_also_with_equal_texts():
     rng = np.random.default_rng(1)
     ids = np.repeat(np.arange(15), 2)
     rows = []
-    for _ in range(400):
+    for _ in range(200):
         texts = rng.normal(size=(15, 8))[ids]
         rows.append(figures(seen_as(rng.normal(size=(30, 8)), texts, ids), np.ones(30)))
     for k in (1, 5):

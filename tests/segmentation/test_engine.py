@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -118,3 +119,23 @@ def test_grey_levels_are_those_of_training_which_keeps_eight_bits():
 def test_answers_that_are_not_finite_are_refused():
     with pytest.raises(InputError, match="not finite"):
         engine.levels(torch.tensor([[torch.nan]]))
+
+
+def test_a_large_image_costs_a_few_bytes_a_pixel_beside_its_tiles():
+    with worlds.bright():
+        config = configs.parse({
+            "model": {"name": worlds.NAME}, "data": {"size": 32}, "train": {"precision": "fp32"},
+            "phases": [{"weights": {"dice": 1.0}}],
+            "masks": {"scale": "native", "tile": 256, "margin": 16},
+        })  # fmt: skip
+        run = TrainedRun(Path("run"), config, ("x",), worlds.Bright(classes=1), "0")
+        image = np.zeros((1500, 1500), dtype=np.float32)
+        answer(run, image[:300, :300])
+        tracemalloc.start()
+        try:
+            answer(run, image)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    # A scaled copy of 4 bytes and the 8-bit picture; then that and scores of 2 bytes, and a tile.
+    assert peak < 6 * image.size

@@ -78,6 +78,12 @@ def test_a_torn_map_is_refused_by_name(tmp_path):
         maps.read(tmp_path / "a.png")
 
 
+def test_files_are_called_like_images_where_that_is_clear():
+    names = maps.names(["/data/a.png", "/data/b.png", "/more/b.png"])
+    assert names["/data/a.png"] == "a"
+    assert names["/data/b.png"] != names["/more/b.png"]
+
+
 @given(ids=st.lists(st.sampled_from(["a.png", "a.jpg", "A.png", "b.png", "x/a.png", "a", "c"])))
 def test_every_image_has_a_file_of_its_own_on_every_system(ids):
     names = maps.names(ids)

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsrpn.data import images
 from wsrpn.data.images import ImageReadError
+from wsrpn.errors import counted
 from wsrpn.types import Dataset, Record
 
 GREYS, MOST = 8, 0.5  # of a mask with grey rims: more numbers than this, one of them on most pixels
@@ -89,7 +90,7 @@ def line(found: Mapping[str, Any]) -> str:
         told.append(f"{found['share']:.2%} of all pixels inside")
     if found["numbered"]:
         told.append(
-            f"{found['objects']} objects in {found['numbered']} masks, "
+            f"{counted(found['objects'], 'object')} in {counted(found['numbered'], 'mask')}, "
             f"median {found['objects_median']:g}"
         )
     if found["drrs"]:

@@ -78,10 +78,12 @@ def split(area: Mask, min_distance_px: int) -> Labels:
     whole = area.astype(np.int32)
     if max(area.shape) <= min_distance_px:
         return whole
-    depth = depths(area)
-    height = np.where(area, ndimage.gaussian_filter(depth, SMOOTH), 0)
+    height = depths(area)
+    ndimage.gaussian_filter(height, SMOOTH, output=height)
+    height[~area] = 0
     top = ndimage.maximum_filter(height, size=2 * min_distance_px + 1, mode="constant")
     hills, count = areas(area & (height == top))
+    del top  # an area can be as large as the largest image
     if count < 2:
         return whole
     from skimage.segmentation import watershed

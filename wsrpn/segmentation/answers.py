@@ -95,7 +95,9 @@ def answers(
             if listen:
                 listen(1)
     finally:  # what was made is not made again, whatever ended it
-        maps.write_index(folder, {"provenance": provenance, "files": {**old, **listed}})
+        taken = {about["file"] for about in listed.values()}
+        others = {name: about for name, about in old.items() if about["file"] not in taken}
+        maps.write_index(folder, {"provenance": provenance, "files": {**others, **listed}})
     paths = {name: folder / about["file"] for name, about in listed.items()}
     return Maps(paths, provenance, failed)
 

@@ -243,14 +243,14 @@ def names(ids: Iterable[str]) -> dict[str, str]:
         >>> names(["a.png", "b.png", "b.jpg"])
         {'a.png': 'a', 'b.png': 'b.png', 'b.jpg': 'b.jpg'}
     """
-    bare = {name: name.removesuffix(PurePath(name).suffix) or name for name in ids}
-    uses = Counter(one.lower() for one in bare.values())
-    chosen = {name: one if uses[one.lower()] == 1 else name for name, one in bare.items()}
-    again = Counter(one.lower() for one in chosen.values())
-    return {
-        name: files.safe_name(one if again[one.lower()] == 1 else f"{one}/")
-        for name, one in chosen.items()
-    }
+    every = list(dict.fromkeys(ids))
+    chosen: dict[str, str] = {}
+    for shorten in (lambda name: PurePath(name).stem, lambda name: str(PurePath(name)), str):
+        short = {name: shorten(name) for name in every if name not in chosen}
+        uses = Counter(one.lower() for one in [*short.values(), *chosen.values()])
+        chosen |= {name: one for name, one in short.items() if one and uses[one.lower()] == 1}
+    # Whatever else clashes, such as names that differ in case only, gets a digest.
+    return {name: files.safe_name(chosen.get(name, f"{name}/")) for name in every}
 
 
 def write_index(folder: Path, index: Mapping[str, Any]) -> None:

@@ -19,7 +19,10 @@ from wsrpn.types import Dataset
 
 LOWER = ("loss", "entropy", "entropy_normalized", "alignment_error")
 BOXES = tuple(name for names in validate.BOXES.values() for name in names)
-FIGURES = ("auroc", "image_ap", "loss", *(n for m in validate.MAPS.values() for n in m), *BOXES)
+FIGURES = (
+    "auroc", "image_ap", "dice", "jaccard", "loss",
+    *(n for m in validate.MAPS.values() for n in m), *BOXES,
+)  # fmt: skip
 WATCHED = (
     "Boxes of the validation split chose between the trials: what is trained with their values is "
     "not free of boxes any more."

@@ -5,7 +5,6 @@ say so, and are left out where nobody knows; `wsrpn.masks` reads both. What is m
 validation split stands in `mask_figures`, its picture in `mask_probe`.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,9 @@ from wsrpn.train.distributed import World
 from wsrpn.train.loop import State
 from wsrpn.train.mask_figures import judge
 from wsrpn.train.mask_probe import MaskProbe
+from wsrpn.train.mask_remarks import remarks
 from wsrpn.train.task import Task, refuse_other_input
 from wsrpn.types import SPLITS, Dataset, digest_of
-
-FULL = 0.999  # share of all pixels that is nearly everything
-FLOODED = 3.0  # times as much foreground as there is
 
 
 class MaskTask(Task):
@@ -93,8 +90,7 @@ class MaskTask(Task):
 
     def build(self) -> nn.Module:
         """See `Task`."""
-        self.model = model_parts.build(self.config.model, classes=len(self.classes))
-        return self.model
+        return model_parts.build(self.config.model, classes=len(self.classes))
 
     def facts(self) -> dict[str, Any]:
         """See `Task`."""
@@ -142,56 +138,14 @@ class MaskTask(Task):
         return {}, figures
 
     def remarks(self, kept: Mapping[str, float]) -> list[str]:
-        """One sentence each: nothing found, everything found, or much more than there is."""
-        there, found = kept.get("val/truth", math.nan), kept.get("val/foreground", math.nan)
-        where = "of split val at the kept epoch"
-        if there == 0:
-            return [
-                "No pixel of split val is foreground: Dice and Jaccard only say whether nothing "
-                "was found; change data.val_share or data.split_seed."
-            ]
-        if found == 0:
-            return [
-                f"Nothing is found in any image {where}: no pixel reaches 0.5, and {there:.2%} of "
-                "them are foreground; train longer, with a higher train.lr, or with a loss that "
-                f"counts overlap or weighs misses (dice, tversky, weighted_bce).{_of_empty(kept)}"
-            ]
-        if found >= FULL:
-            return [
-                f"Everything is found: {found:.1%} of the pixels {where} reach 0.5, and {there:.2%}"
-                " are foreground; train longer, or lower what misses cost (weighted_bce.pos_weight,"
-                " tversky.fn_weight)."
-            ]
-        if kept.get("val/dice", math.nan) == 0:
-            return [
-                f"Dice is 0 {where}: {found:.2%} of the pixels reach 0.5, none of them is among the"
-                f" {there:.2%} that are foreground; look at segmentation.png, and at the masks with"
-                " wsrpn data check."
-            ]
-        if found > FLOODED * there:
-            return [
-                f"{found / there:.1f} times as many pixels {where} reach 0.5 as are foreground "
-                f"({found:.2%} and {there:.2%}); wsrpn calibrate fits a better threshold, and less "
-                "weight on misses (weighted_bce.pos_weight, tversky.fn_weight) finds less."
-            ]
-        return []
+        """See `Task`."""
+        return remarks(kept)
 
     def show(self, state: State, out: Path, epoch: int) -> None:
         """Draw `segmentation.png`."""
         title = f"{self.config.model['name']}: validation images after epoch {epoch}"
         device = next(state.model.parameters()).device
         self.probe.draw(state, out / "segmentation.png", device=device, title=title)
-
-
-def _of_empty(kept: Mapping[str, float]) -> str:
-    """A sentence if Dice is above 0 although nothing is found."""
-    dice = kept.get("val/dice", 0.0)
-    if dice == 0:
-        return ""
-    return (
-        f" Its Dice of {dice:.3f} is the share of images with an empty mask, where finding nothing "
-        "is right; train.monitor=loss does not reward that."
-    )
 
 
 def mask_digest(dataset: Dataset) -> str:
