@@ -265,8 +265,8 @@ class MasksConfig:
 
     __pydantic_config__ = _strict
     scale: Literal["fit", "native"] = "fit"
-    tile: Annotated[int, Ge(64), Le(4096)] = 512
-    margin: Annotated[int, Ge(0), Le(1024)] = 96
+    tile: Annotated[int, Ge(64), Le(4096)] = 768
+    margin: Annotated[int, Ge(0), Le(1024)] = 128
     touching: Literal["joined", "watershed"] = "joined"
 
 

@@ -5,12 +5,15 @@ at every threshold at once. With hits TP, false alarms FP and misses FN:
 
 * Jaccard TP / (TP + FP + FN) and Dice 2 TP / (2 TP + FP + FN): 1 where both masks are empty.
 * Precision TP / (TP + FP) and recall TP / (TP + FN): nan, for there is nothing to judge, where
-  nothing was found or nothing is there. Such images are left out of a mean over images; how many
-  there are, whoever reports it should say (`undefined`). sklearn's `zero_division=1` would reward
-  whoever finds nothing.
+  nothing was found or nothing is there. sklearn's `zero_division=1` would reward whoever finds
+  nothing.
 
-A mean over images (macro) asks how good a typical image is, the pooled figure how good a typical
-pixel is: one image with a lot of foreground decides it.
+A mean over images (macro) asks how good a typical image with foreground is, as MONAI's `DiceMetric`
+and nnU-Net do: an image whose mask is empty is worth 1 to whoever finds nothing anywhere, and a
+network that has learned nothing would be the best one of a set with many normal images. Those
+images have a figure of their own, the specificity: the share in which nothing is found. The pooled
+figure asks how good a typical pixel is: false alarms in normal images count, and one image with a
+lot of foreground decides it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -139,9 +142,25 @@ def rows(images: Iterable[PixelCounts]) -> Float[np.ndarray, "b 4"]:
 
 
 def values(name: str, images: Float[np.ndarray, "b 4"]) -> Float[np.ndarray, " b"]:
-    """A figure of every image by itself, `name` out of `FIGURES`."""
+    """A figure of every image by itself, `name` out of `FIGURES`; nan where the mask is empty.
+
+    Example:
+        >>> values("dice", rows([PixelCounts(tp=1, fp=2), PixelCounts(tn=9)]))
+        array([0.5, nan])
+    """
     tp, fp, fn, _ = images.T
-    return FIGURES[name](tp, fp, fn)
+    return np.where(tp + fn > 0, FIGURES[name](tp, fp, fn), np.nan)
+
+
+def specificity(images: Float[np.ndarray, "b 4"]) -> Float[np.ndarray, " b"]:
+    """1 for an image with an empty mask in which nothing is found, else 0; nan for all others.
+
+    Example:
+        >>> specificity(rows([PixelCounts(tn=9), PixelCounts(fp=1, tn=8), PixelCounts(tp=9)]))
+        array([ 1.,  0., nan])
+    """
+    tp, fp, fn, _ = images.T
+    return np.where(tp + fn > 0, np.nan, fp == 0)
 
 
 def macro(

@@ -72,8 +72,8 @@ def calibrate(
     Args:
         maps: scores.
         dataset: truth of the same images, usually the validation split.
-        objective: `jaccard` or `dice`, mean over images; `object_f1` at IoU 0.5, of the objects of
-            all images.
+        objective: `jaccard` or `dice`, mean over the images that have foreground; `object_f1` at
+            IoU 0.5, of the objects of all images.
         touching: whether objects that touch are to be split; then the distance of their centres is
             chosen by `object_f1`, whatever the objective.
         cross_validate: also give figures on images held out patient by patient.
@@ -89,6 +89,11 @@ def calibrate(
     folds = _folds([record.patient for record in records], seed)
     search = Search(maps, records, listen)
     fit = _Fit(search, objective, touching, folds, cross_validate=cross_validate)
+    if not fit.known(np.ones(len(records), dtype=bool)):
+        raise InputError(
+            f"{dataset.name}: the masks of all {counted(len(records), 'image')} are empty, so "
+            "there is no foreground to fit a threshold to; name a split that has some."
+        )
     chosen = fit.choose(np.ones(len(records), dtype=bool))
     plain = MaskCalibration(touching=touching)
     before, _ = _figures(maps, records, [plain] * len(records), bootstrap, seed)
@@ -145,6 +150,10 @@ class _Fit:
             self.objects[-1] = search.objects(levels, self.distances, touching)
         else:
             self.areas = search.areas(around(exact))
+
+    def known(self, use: Bool[np.ndarray, " b"]) -> bool:
+        """Whether some images have foreground, of whole folds: at level 0 all of it is found."""
+        return bool(self.sums[np.unique(self.folds[use]), 0].any())
 
     def choose(self, use: Bool[np.ndarray, " b"]) -> MaskCalibration:
         """The numbers that are best on some of the images, by whole folds.
@@ -219,8 +228,11 @@ def _held_out(
     bootstrap: int,
     seed: int,
 ) -> dict[str, Figure]:
-    """Figures of images with the numbers that were chosen without their fold."""
-    if len(np.unique(folds)) < 2:
+    """Figures of images with the numbers that were chosen without their fold.
+
+    None where one fold has all the foreground: there is nothing to choose by without it.
+    """
+    if not all(fit.known(folds != fold) for fold in np.unique(folds)):
         return {}
     of = {int(fold): fit.choose(folds != fold) for fold in np.unique(folds)}
     found, _ = _figures(maps, records, [of[int(fold)] for fold in folds], bootstrap, seed)

@@ -1,8 +1,10 @@
 """Score maps and truth → figures with 95 % intervals over patients.
 
 Every image is opened once and leaves counts behind; figures and replicates are made of these.
-Jaccard, Dice, precision and recall are means over images, `…_pooled` of all pixels together;
-figures of objects are of the objects of all images together, as StarDist has them by default.
+Jaccard, Dice, precision, recall and boundary F1 are means over the images that have foreground,
+`specificity` is the share of the others in which nothing is found, `…_pooled` of all pixels
+together; figures of objects are of the objects of all images together, as StarDist has them by
+default.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +114,9 @@ def values(
         found[name] = pixels.macro(pixels.values(name, evidence.pixels), drawn)
     for name in pixels.FIGURES:
         found[f"{name}_pooled"] = pixels.pooled(name, evidence.pixels, drawn)
-    found["boundary_f1"] = pixels.macro(evidence.contour, drawn)
+    normal = pixels.specificity(evidence.pixels)
+    found["specificity"] = pixels.macro(normal, drawn)
+    found["boundary_f1"] = pixels.macro(np.where(np.isnan(normal), evidence.contour, np.nan), drawn)
     *tp, said, there = (drawn @ evidence.objects).T
     hits, either = np.stack(tp, axis=1), (said + there)[:, None]
     nobody = either == 0  # no objects at all is as it should be
@@ -251,11 +255,16 @@ def evaluate(
 def remarks(evidence: Evidence) -> list[str]:
     """Sentences about images that a mean leaves out, and about objects that nobody numbered."""
     notes = []
-    for name, why in (("precision", "nothing found"), ("recall", "nothing there")):
-        gone = pixels.undefined(pixels.values(name, evidence.pixels))
-        if gone:
-            notes.append(f"{name} leaves out {counted(gone, 'image')} with {why}.")
     there = evidence.pixels[:, 0] + evidence.pixels[:, 2] > 0
+    empty = int((~there).sum())
+    if empty:
+        notes.append(
+            f"{counted(empty, 'image')} with an empty mask: of specificity, pooled figures and "
+            "objects, and of no mean over images."
+        )
+    silent = int((there & (evidence.pixels[:, :2].sum(1) == 0)).sum())
+    if silent:
+        notes.append(f"precision leaves out {counted(silent, 'image')} with nothing found.")
     whole = int((there & ~evidence.numbered).sum())
     if whole:
         notes.append(JOINED_TRUTH.format(counted(whole, "image")))

@@ -48,10 +48,11 @@ class Areas:
     there: Float[np.ndarray, " b"]
 
     def figure(self, name: str, use: Bool[np.ndarray, " b"]) -> Float[np.ndarray, "t s"]:
-        """Mean over some images of one of `wsrpn.metrics.pixels.FIGURES`."""
+        """Mean over those of some images that have foreground, of one of `pixels.FIGURES`."""
+        use = use & (self.there > 0)
         tp, said = self.tp[use], self.said[use]
         missed = self.there[use, None, None] - tp
-        return pixels.FIGURES[name](tp, said - tp, missed).mean(0)
+        return pixels.FIGURES[name](tp, said - tp, missed).sum(0) / max(int(use.sum()), 1)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class Search:
                 self.listen(1)
 
     def curves(self, name: str, parts: Int[np.ndarray, " b"]) -> Float[np.ndarray, "p l"]:
-        """Sum of a figure over the images of every part, at levels 0 … 65,536.
+        """Sum of a figure over the images of every part that have foreground, per level.
+
+        Levels are 0 … 65,536.
 
         Args:
             name: of `wsrpn.metrics.pixels.FIGURES`.
@@ -112,7 +115,8 @@ class Search:
         """
         sums = np.zeros((int(parts.max()) + 1, pixels.LEVELS + 1))
         for index, score, there in self._images():
-            sums[parts[index]] += pixels.ladder(score, there > 0).figure(name)
+            if there.any():
+                sums[parts[index]] += pixels.ladder(score, there > 0).figure(name)
         return sums
 
     def sizes(self) -> tuple[int, ...]:

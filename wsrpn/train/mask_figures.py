@@ -18,7 +18,7 @@ from wsrpn.config import RunConfig
 from wsrpn.losses import losses
 from wsrpn.losses.base import read
 from wsrpn.masks import loader
-from wsrpn.metrics.pixels import macro, values
+from wsrpn.metrics.pixels import macro, specificity, values
 from wsrpn.train import validate
 from wsrpn.train.distributed import World
 from wsrpn.train.loop import State
@@ -178,6 +178,7 @@ def overlap(counts: Int[np.ndarray, "n 4"]) -> dict[str, float]:
         f"val/{name}": float(macro(values(name, rows), once)[0])
         for name in ("dice", "jaccard", "precision", "recall")
     }
+    found["val/specificity"] = float(macro(specificity(rows), once)[0])
     shares = {"foreground": hit + alarm, "truth": hit + miss}
     return found | {f"val/{n}": float(part.sum() / counts.sum()) for n, part in shares.items()}
 

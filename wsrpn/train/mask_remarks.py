@@ -25,11 +25,15 @@ def remarks(kept: Mapping[str, float]) -> list[str]:
     there, found = kept.get("val/truth", math.nan), kept.get("val/foreground", math.nan)
     if there == 0:
         return [
-            "No pixel of split val is foreground: Dice and Jaccard only say whether nothing was "
-            "found; change data.val_share or data.split_seed."
+            "No pixel of split val is foreground, so Dice and Jaccard are undefined; change "
+            "data.val_share or data.split_seed."
         ]
     if found == 0:
-        return [_nothing(there, kept.get("val/dice", 0.0))]
+        return [
+            f"Nothing is found in any image {_WHERE}: no pixel reaches 0.5, and {there:.2%} of "
+            "them are foreground; train longer, with a higher train.lr, or with a loss that counts "
+            "overlap or weighs misses (dice, tversky, weighted_bce)."
+        ]
     if found >= FULL:
         return [
             f"Everything is found: {found:.1%} of the pixels {_WHERE} reach 0.5, and {there:.2%} "
@@ -49,17 +53,3 @@ def remarks(kept: Mapping[str, float]) -> list[str]:
             "weight on misses (weighted_bce.pos_weight, tversky.fn_weight) finds less."
         ]
     return []
-
-
-def _nothing(there: float, dice: float) -> str:
-    said = (
-        f"Nothing is found in any image {_WHERE}: no pixel reaches 0.5, and {there:.2%} of them "
-        "are foreground; train longer, with a higher train.lr, or with a loss that counts overlap "
-        "or weighs misses (dice, tversky, weighted_bce)."
-    )
-    if dice > 0:  # where finding nothing is right
-        said += (
-            f" Its Dice of {dice:.3f} is the share of images with an empty mask; "
-            "train.monitor=loss does not reward that."
-        )
-    return said
