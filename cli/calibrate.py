@@ -104,6 +104,7 @@ def calibrate(
         ),
     ] = None,
     exclude: slide_options.Exclude = False,
+    held: mask_source.As = "",
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
@@ -129,7 +130,7 @@ def calibrate(
         slide_options.of_images({
             "--map": named, "--method": method != "temperature", "--boxes": boxes,
             "--map-threshold": map_threshold, "--on-error": on_error != "stop",
-            "--touching": touching,
+            "--touching": touching, "--as": held,
         })  # fmt: skip
         fit = slide_options.steps(
             normalise=normalise, smooth=smooth, min_area=min_area, max_hole=max_hole,
@@ -156,10 +157,10 @@ def calibrate(
         mask_runs.calibrate(
             source, data=data, split=split or "val", out=out, objective=objective,
             touching=touching, cross_validate=cross_validate, device=device, on_error=on_error,
-            json=json,
+            held=held, json=json,
         )  # fmt: skip
         return
-    mask_source.of_masks({"--touching": touching})
+    mask_source.of_masks({"--touching": touching, "--as": held})
     from wsrpn import calibrate as fitting
     from wsrpn.report.reliability import draw_reliability
     from wsrpn.thresholds import check_objective

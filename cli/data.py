@@ -30,7 +30,8 @@ Change = Annotated[
 def check(
     data: DataArgument,
     sheet: Annotated[
-        Path | None, typer.Option(help="Also draw up to 24 images with boxes and classes (.png).")
+        Path | None,
+        typer.Option(help="Also draw up to 24 images with boxes and masks (.png)."),
     ] = None,
     change: Change = None,
     code: options.Code = None,

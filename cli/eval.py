@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, slide_options
+from . import mask_source, options, slide_options
 
 
 def evaluate(
@@ -45,6 +45,9 @@ def evaluate(
             "CAMELYON16's files, one per slide, for FROC; else peaks of the scores are taken.",
         ),
     ] = None,
+    held: mask_source.As = "",
+    threshold: mask_source.Threshold = None,
+    min_size: mask_source.MinSize = None,
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
@@ -62,13 +65,14 @@ def evaluate(
     Of a run that segments, or of a folder of maps or masks named like the images: pixels, outlines
     and objects.
     """
-    from . import mask_source, slide_source, slides
+    from . import slide_source, slides
 
     options.load_code(code)
     if slide_source.takes(source):
         slide_options.of_images({
             "--map": named, "--by": by, "--images": images != "all",
-            "--on-error": on_error != "stop",
+            "--on-error": on_error != "stop", "--as": held,
+            "--threshold": threshold is not None, "--min-size": min_size is not None,
         })  # fmt: skip
         asked = slide_source.Selection(split, tuple(slide or ()), score, rule, mpp, exclude)
         slides.evaluate(
@@ -88,9 +92,12 @@ def evaluate(
         mask_runs.evaluate(
             source, data=data, split=split or "test", calibration=calibration, out=out,
             require=require or [], by=by, images=images, bootstrap=bootstrap, device=device,
-            on_error=on_error, json=json,
+            on_error=on_error, held=held, threshold=threshold, min_size=min_size, json=json,
         )  # fmt: skip
         return
+    mask_source.of_masks(
+        {"--as": held, "--threshold": threshold is not None, "--min-size": min_size is not None}
+    )
     from wsrpn import evaluate as evaluation
     from wsrpn import files
     from wsrpn.errors import RequirementError

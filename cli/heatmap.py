@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import options, slide_options
+from . import mask_source, options, slide_options
 
 
 def heatmap(
@@ -68,6 +68,9 @@ def heatmap(
             least=1,
         ),
     ] = None,
+    held: mask_source.As = "",
+    threshold: mask_source.Threshold = None,
+    min_size: mask_source.MinSize = None,
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
@@ -83,12 +86,13 @@ def heatmap(
 
     wsrpn heatmap scores.parquet --data slides.csv --format png,geojson,html --out heatmaps
     """
-    from . import mask_heatmap, mask_source, slide_source, slides
+    from . import mask_heatmap, slide_source, slides
 
     options.load_code(code)
     if slide_source.takes(run):
         slide_options.of_images({
-            "FILE…": images, "--class": classes, "--on-error": on_error != "stop",
+            "FILE…": images, "--class": classes, "--on-error": on_error != "stop", "--as": held,
+            "--threshold": threshold is not None, "--min-size": min_size is not None,
         })  # fmt: skip
         how = slide_options.drawing(
             format=format, scale=scale, clip=clip, blur=blur, downsample=downsample
@@ -119,9 +123,13 @@ def heatmap(
         mask_source.refuse({"--class": classes})
         mask_heatmap.heatmap(
             run, images=images, data=data, split=split, out=out, calibration=calibration,
-            limit=limit, format=format, on_error=on_error, device=device, json=json,
+            limit=limit, format=format, on_error=on_error, device=device, held=held,
+            threshold=threshold, min_size=min_size, json=json,
         )  # fmt: skip
         return
+    mask_source.of_masks(
+        {"--as": held, "--threshold": threshold is not None, "--min-size": min_size is not None}
+    )
     opened = open_run(run, device=device)
     if images:
         dataset = mapping.align(base.files(images), opened.classes)
@@ -146,7 +154,7 @@ def heatmap(
     for note in opened.notes:
         options.say(f"note: {note}")
     for name, reason in drawn.failed.items():
-        options.say(f"skipped {name}: {reason}")
+        options.say(f"skipped {options.failure(name, reason)}")
     files = {name: str(path) for name, path in drawn.panels.items()}
     if files:
         options.say(f"{counted(len(files), 'picture')} and a contact sheet: {out}")
@@ -154,7 +162,7 @@ def heatmap(
     else:
         options.say("nothing was drawn.")
     if json:
-        warnings = [*opened.notes, *(f"{n}: {r}" for n, r in drawn.failed.items())]
+        warnings = [*opened.notes, *(options.failure(*each) for each in drawn.failed.items())]
         options.emit(options.document("heatmap", files=files, warnings=warnings))
     if drawn.failed:
         raise typer.Exit(1)

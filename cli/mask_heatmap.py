@@ -28,6 +28,9 @@ def heatmap(
     format: str,
     on_error: str,
     device: str,
+    held: str,
+    threshold: float | None,
+    min_size: int | None,
     json: bool,
 ) -> None:
     """Draw images with their masks, scores and errors.
@@ -43,6 +46,9 @@ def heatmap(
         format: of the pictures.
         on_error: `stop` or `skip`.
         device: that answers.
+        held: what the files of a folder hold; "" tells by their looks.
+        threshold: in the place of the calibration's.
+        min_size: likewise, smallest area in pixels.
         json: whether to print one document on stdout.
 
     Raises:
@@ -63,16 +69,19 @@ def heatmap(
             run, dataset = _of_files(source, images, device)
         else:
             run, dataset, folder = _of_data(source, data, split, device)
+        if run is not None:
+            mask_source.refuse_other_weights(run, fitted, calibration)
         if limit:
             dataset = pictures.telling(dataset, limit)
-        scores = _scores(run, dataset, folder, on_error)
+        scores = _scores(run, dataset, folder, on_error, data, held)
+        chosen = fitted
+        if run is not None or scores.content in ("exact", "scores"):
+            chosen = mask_source.chosen(run, fitted, threshold, min_size)
         bar = stack.enter_context(options.progress("heatmap", len(scores)))
         drawn = pictures.heatmap(
-            dataset, scores, out, run=run, calibration=fitted, format=format, on_error=on_error,
+            dataset, scores, out, run=run, calibration=chosen, format=format, on_error=on_error,
             listen=bar.advance,
         )  # fmt: skip
-    if fitted is None:
-        options.say(mask_source.UNCALIBRATED)
     _tell(drawn, out, (*(run.notes if run else ()), *scores.notes), json=json)
 
 
@@ -106,12 +115,17 @@ def _of_data(
     return run, mask_source.data_of(run, data, split), place / "maps"
 
 
-def _scores(run: "TrainedRun | None", dataset: "Dataset", folder: Path, on_error: str) -> "Maps":
+def _scores(
+    run: "TrainedRun | None", dataset: "Dataset", folder: Path, on_error: str, data: str, held: str
+) -> "Maps":
     """The maps of a run, made where they are not there yet, or those of a folder."""
-    from wsrpn.segmentation import answers, maps
+    from wsrpn.errors import InputError
+    from wsrpn.segmentation import answers
 
     if run is None:
-        return maps.of_folder(folder, dataset)
+        return mask_source.of_folder(folder, data, dataset, content=held)
+    if held:
+        raise InputError(f"--as {held}: is for a folder of files; {run.folder} is a run.")
     with options.progress("segment", len(dataset)) as bar:
         return answers.answers(run, dataset, folder, on_error=on_error, listen=bar.advance)
 
@@ -123,15 +137,21 @@ def _tell(drawn: "Drawn", out: Path, notes: tuple[str, ...], *, json: bool) -> N
     for note in notes:
         options.say(f"note: {note}")
     for name, reason in drawn.failed.items():
-        options.say(f"skipped {name}: {reason}")
+        options.say(f"skipped {options.failure(name, reason)}")
     files = {name: str(path) for name, path in drawn.panels.items()}
     if files:
         options.say(f"{counted(len(files), 'picture')} and a contact sheet: {out}")
         files = {"contact_sheet": str(drawn.sheet), **files}
+        if drawn.overlays:
+            options.say(
+                f"{counted(len(drawn.overlays), 'large image')} also in full resolution: "
+                "NAME.overlay.png"
+            )
+            files |= {f"{name} overlay": str(path) for name, path in drawn.overlays.items()}
     else:
         options.say("nothing was drawn.")
     if json:
-        warnings = [*notes, *(f"{name}: {reason}" for name, reason in drawn.failed.items())]
+        warnings = [*notes, *(options.failure(*each) for each in drawn.failed.items())]
         options.emit(options.document("heatmap", files=files, warnings=warnings))
     if drawn.failed:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ from . import mask_source, options
 
 if TYPE_CHECKING:
     from wsrpn.masks.calibration import MaskCalibration
+    from wsrpn.segmentation.evaluate import Evidence
     from wsrpn.types import Dataset, Report
 
 MASKS = Path("masks")
@@ -20,7 +21,7 @@ KEYS = ("jaccard", "dice", "precision", "recall", "object_f1")
 def evaluate(
     source: Path, *, data: str, split: str, calibration: Path | None, out: Path | None,
     require: Sequence[str], by: str | None, images: str, bootstrap: int, device: str, on_error: str,
-    json: bool,
+    held: str, threshold: float | None, min_size: int | None, json: bool,
 ) -> None:  # fmt: skip
     """Figures of pixels, outlines and objects.
 
@@ -36,6 +37,9 @@ def evaluate(
         bootstrap: replicates behind the intervals.
         device: where the model runs.
         on_error: stop or skip at an image that cannot be read.
+        held: what the files of a folder hold; "" tells by their looks.
+        threshold: in the place of the calibration's.
+        min_size: likewise, smallest area in pixels.
         json: print the document.
     """
     from wsrpn import evaluate as evaluation
@@ -51,22 +55,24 @@ def evaluate(
     fitted = mask_source.calibration(source, calibration)
     found = mask_source.answers(
         source, data=data, split=split, device=device, on_error=on_error, out=out,
-        only_listed=which == "listed",
+        only_listed=which == "listed", content=held, fitted=fitted, given=calibration,
     )  # fmt: skip
-    chosen = predicting.settings(found.run, fitted)
+    if found.maps.content in ("exact", "scores"):
+        chosen = mask_source.chosen(found.run, fitted, threshold, min_size)
+    else:
+        chosen = predicting.adjusted(predicting.settings(None, None), None, min_size)
+    path, table = found.out / "report.json", found.out / "images.csv"
     with options.progress("eval", len(found.maps)) as bar:
         report = judging.evaluate(
-            found.maps, found.dataset, chosen, bootstrap=bootstrap, by=by, listen=bar.advance
-        )
-    path = found.out / "report.json"
-    report = dataclasses.replace(report, files={"report": str(path)})
+            found.maps, found.dataset, chosen, bootstrap=bootstrap, by=by, listen=bar.advance,
+            keep=lambda counts: _write_images(table, counts),
+        )  # fmt: skip
+    report = dataclasses.replace(report, files={"report": str(path), "images": str(table)})
     document = report.document()
     document["warnings"] = [*document["warnings"], *_failures(found.maps.failed)]
     files.write_json(path, document)
-    if fitted is None:
-        options.say(mask_source.UNCALIBRATED)
     tables.show_masks(report, said=found.dataset.notes)
-    options.say(f"report: {path}")
+    options.say(f"report: {path}, figures of every image: {table.name}")
     if json:
         options.emit(document)
     unmet = evaluation.check_requirements(report, list(require))  # after the report is written
@@ -78,7 +84,7 @@ def evaluate(
 
 def calibrate(
     source: Path, *, data: str, split: str, out: Path | None, objective: str, touching: str,
-    cross_validate: bool, device: str, on_error: str, json: bool,
+    cross_validate: bool, device: str, on_error: str, held: str, json: bool,
 ) -> None:  # fmt: skip
     """Fit threshold, smallest size and distance of objects.
 
@@ -92,6 +98,7 @@ def calibrate(
         cross_validate: also give figures on patients held out in turn.
         device: where the model runs.
         on_error: stop or skip at an image that cannot be read.
+        held: what the files of a folder hold; "" tells by their looks.
         json: print the document.
     """
     from wsrpn.segmentation import calibrate as fitting
@@ -102,7 +109,9 @@ def calibrate(
     aim = fitting.check_objective(objective or "jaccard")
     if touching:
         options.choice("--touching", touching, ("joined", "watershed"))
-    found = mask_source.answers(source, data=data, split=split, device=device, on_error=on_error)
+    found = mask_source.answers(
+        source, data=data, split=split, device=device, on_error=on_error, content=held
+    )
     how = touching or predicting.settings(found.run, None).touching
     with options.progress("calibrate", None) as bar:
         fitted = fitting.calibrate(
@@ -124,7 +133,8 @@ def calibrate(
 
 def predict(
     run: Path, *, images: list[Path] | None, data: str, split: str, out: Path | None,
-    calibration: Path | None, objects: bool, device: str, on_error: str, json: bool,
+    calibration: Path | None, objects: bool, scores: bool, threshold: float | None,
+    min_size: int | None, device: str, on_error: str, json: bool,
 ) -> None:  # fmt: skip
     """Write masks, and objects if asked for.
 
@@ -136,6 +146,9 @@ def predict(
         out: folder; `masks` where None.
         calibration: one from elsewhere than the run folder.
         objects: also write label pictures and the table of objects.
+        scores: also write score maps.
+        threshold: in the place of the calibration's.
+        min_size: likewise, smallest area in pixels.
         device: where the model runs.
         on_error: stop or skip at an image that cannot be read.
         json: print the document.
@@ -155,30 +168,47 @@ def predict(
     place = out or MASKS
     fitted = mask_source.calibration(run, calibration)
     opened = open_run(run, device=device)
+    mask_source.refuse_other_weights(opened, fitted, calibration)
     dataset = _images(images) if images else mask_source.data_of(opened, data, split)
+    chosen = mask_source.chosen(opened, fitted, threshold, min_size)
     with options.progress("predict", len(dataset)) as bar:
         saved = predicting.save(
-            opened, dataset, place, calibration=fitted, objects=objects, on_error=on_error,
-            listen=bar.advance,
+            opened, dataset, place, calibration=chosen, objects=objects, scores=scores,
+            on_error=on_error, listen=bar.advance,
         )  # fmt: skip
-    options.say(
-        mask_source.UNCALIBRATED if fitted is None else
-        f"calibrated: threshold {fitted.threshold:.4f}, areas of at least {fitted.min_size_px} px"
-    )  # fmt: skip
-    for note in opened.notes:
+    if chosen == fitted:
+        options.say(
+            f"calibrated: threshold {chosen.threshold:.4f}, areas of at least "
+            f"{chosen.min_size_px} px"
+        )
+    notes = (*opened.notes, *saved.notes)
+    for note in notes:
         options.say(f"note: {note}")
     for name, reason in saved.failed.items():
-        options.say(f"skipped {name}: {reason}")
+        options.say(f"skipped {options.failure(name, reason)}")
     told = f", {counted(saved.count, 'object')}" if objects else ""
     options.say(f"{counted(len(saved.masks), 'mask')}{told}: {place}")
     if json:
         there = {"summary": saved.summary, "objects": saved.table}
         files = {name: str(path) for name, path in there.items() if path is not None}
         files |= {name: str(path) for name, path in saved.masks.items()}
-        warnings = [*opened.notes, *_failures(saved.failed)]
-        options.emit(options.document("predict", files=files, warnings=warnings))
+        figures = {"images": float(len(saved.masks)), "threshold": chosen.threshold}
+        figures |= {"min_size_px": float(chosen.min_size_px)}
+        if objects:
+            figures["objects"] = float(saved.count)
+        document = options.document(
+            "predict", files=files, warnings=[*notes, *_failures(saved.failed)], **figures
+        )
+        options.emit({**document, "provenance": opened.provenance()})
     if saved.failed:
         raise typer.Exit(1)
+
+
+def _write_images(path: Path, counts: "Evidence") -> None:
+    from wsrpn.data import tables
+    from wsrpn.segmentation import images_table
+
+    tables.write(path, images_table.COLUMNS, images_table.rows(counts))
 
 
 def _images(paths: list[Path]) -> "Dataset":
@@ -188,7 +218,7 @@ def _images(paths: list[Path]) -> "Dataset":
 
 
 def _failures(failed: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {reason}" for name, reason in failed.items()]
+    return [options.failure(*each) for each in failed.items()]
 
 
 def _calibration_report(fitted: "MaskCalibration", path: Path) -> "Report":

@@ -3,7 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from . import options, slide_options, sources
 
@@ -14,6 +16,31 @@ if TYPE_CHECKING:
     from wsrpn.types import Dataset
 
 PANEL = "Masks"
+As = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        metavar="scores|labels",
+        help="What the files of a folder hold, where their looks do not tell: scores (or masks), "
+        "or numbers of objects.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", min=0, max=1, help="In the place of the calibration's.",
+        rich_help_panel=PANEL, show_default=False,
+    ),
+]  # fmt: skip
+MinSize = Annotated[
+    int | None,
+    typer.Option(
+        "--min-size", metavar="PX", min=0, rich_help_panel=PANEL, show_default=False,
+        help="Smallest area that stays, in the place of the calibration's.",
+    ),
+]  # fmt: skip
 UNCALIBRATED = "not calibrated: the threshold is 0.5 (`wsrpn calibrate` fits it)"
 
 
@@ -55,6 +82,22 @@ def is_run(source: Path) -> bool:
     return models.facts(name).get("input") == INPUT
 
 
+def refuse_folder(source: Path) -> None:
+    """Stop where a run is needed and maps were given, which are answers already.
+
+    Raises:
+        InputError: names the commands that take them.
+    """
+    from wsrpn.errors import InputError
+    from wsrpn.segmentation import maps
+
+    if maps.is_folder(source):
+        raise InputError(
+            f"{source}: a folder of pictures and no run folder; `wsrpn eval`, `calibrate` and "
+            "`heatmap` take maps and masks, `wsrpn predict` makes them."
+        )
+
+
 def refuse(given: dict[str, Any]) -> None:
     """Stop where an option was given that has no meaning for masks.
 
@@ -73,11 +116,17 @@ def of_masks(given: dict[str, Any]) -> None:
     slide_options.refuse(given, "is for masks; this source does not answer every pixel.")
 
 
-def data_of(run: "TrainedRun", data: str, split: str) -> "Dataset":
+def data_of(run: "TrainedRun", data: str, split: str, *, judged: bool = False) -> "Dataset":
     """One split of other data, or of the run's own, split as it was then; labels as they are.
 
+    Args:
+        run: the trained model.
+        data: DATA, or "" for what it was trained on.
+        split: of it.
+        judged: whether it needs masks.
+
     Raises:
-        InputError: nothing there, or nothing in that split.
+        InputError: nothing there, nothing in that split, or no masks where they are needed.
     """
     from wsrpn import answers
     from wsrpn.data import base, splits
@@ -85,9 +134,40 @@ def data_of(run: "TrainedRun", data: str, split: str) -> "Dataset":
     own = run.config.data
     if not answers.is_own(run, data):
         other = dataclasses.replace(own, source=data, classes=(), rename={})
-        return sources.told(answers.part(base.load(other), split), quiet=False)
+        whole = base.load(other)
+        if judged:
+            refuse_unmasked(whole)
+        return sources.told(answers.part(whole, split), quiet=False)
     kept = splits.restore(base.load(own), splits.read(run.folder / "splits.csv"))
     return sources.told(answers.part(kept, split), quiet=False)
+
+
+def of_folder(
+    folder: Path, data: str, part: "Dataset", *, only_listed: bool = False, content: str = "",
+    judged: bool = False,
+) -> "Maps":  # fmt: skip
+    """The files of a folder for some images.
+
+    Args:
+        folder: of maps, masks or numbered objects.
+        data: DATA.
+        part: of it.
+        only_listed: leave out images without a file.
+        content: `scores` or `labels`; "" tells by their looks.
+        judged: whether the data need masks.
+
+    Raises:
+        InputError: files do not fit, or there are no masks where they are needed.
+    """
+    from wsrpn.config import DataConfig
+    from wsrpn.data import base
+    from wsrpn.segmentation import foreign, maps
+
+    said = foreign.check_content(content)
+    whole = base.load(DataConfig(source=data))
+    if judged:
+        refuse_unmasked(whole)
+    return maps.of_folder(folder, part, whole=whole, only_listed=only_listed, content=said)
 
 
 def answers(
@@ -99,8 +179,13 @@ def answers(
     on_error: str,
     out: Path | None = None,
     only_listed: bool = False,
+    content: str = "",
+    fitted: "MaskCalibration | None" = None,
+    given: Path | None = None,
 ) -> Answers:
     """The maps of a run folder (written once, then read) or of any folder, with their data.
+
+    Results of a folder go beside it, as it is somebody's own.
 
     Raises:
         InputError: the source, the data or the split is not there.
@@ -116,21 +201,92 @@ def answers(
         if not data:
             raise InputError(f"{source}: maps need their truth: pass --data.")
         dataset = sources.load(data, split)
-        found = files.of_folder(source, dataset, only_listed=only_listed)
-        return Answers(found, dataset, None, out or source)
+        found = of_folder(source, data, dataset, judged=True, only_listed=only_listed, content=content)
+        place = source.resolve().with_name(f"{source.resolve().name}-eval-{split}")
+        return Answers(_judgeable(found, dataset, on_error), dataset, None, out or place)
+    if content:
+        raise InputError(f"--as {content}: is for a folder of files; {source} is a run.")
     from wsrpn.predict import open_run
 
     run = open_run(source, device=device)
-    dataset = data_of(run, data, split)
+    refuse_other_weights(run, fitted, given)
+    dataset = data_of(run, data, split, judged=True)
     own = answering.is_own(run, data)
     place = answering.folder(source, split, "" if own else data)
     with options.progress("segment", len(dataset)) as bar:
         made = mapping.answers(run, dataset, place / "maps", on_error=on_error, listen=bar.advance)
     seen = answering.trained_on(dataset) if own else splits.seen(dataset, source / "splits.csv")
-    for name, reason in made.failed.items():
-        options.say(f"skipped {name}: {reason}")
+    made = _judgeable(made, dataset, on_error)
     made = dataclasses.replace(made, notes=(*made.notes, *seen))
     return Answers(made, dataset, run, out or place)
+
+
+def refuse_other_weights(
+    run: "TrainedRun", fitted: "MaskCalibration | None", given: Path | None
+) -> None:
+    """Stop before hours of work where a calibration is of other weights.
+
+    Args:
+        run: whose scores it is for.
+        fitted: the calibration, or None.
+        given: its file, where it is not the run's own.
+
+    Raises:
+        InputError: names the run and the file.
+    """
+    from wsrpn.errors import InputError
+
+    if fitted is None:
+        return
+    try:
+        fitted.refuse_other_model(run.provenance())
+    except InputError as error:
+        file = given if given is not None else run.folder / "calibration.json"
+        raise InputError(f"{file}, for {run.folder}: {error}") from None
+
+
+def refuse_unmasked(whole: "Dataset") -> None:
+    """Stop where no image of any split has a mask: there is nothing to judge by.
+
+    Raises:
+        InputError: says where masks are named.
+    """
+    from wsrpn.errors import InputError
+
+    if not any(record.mask for record in whole.records):
+        raise InputError(
+            f"{whole.name}: no image has a mask, so there is nothing to judge by; name them in "
+            "column mask of images.csv, or try phantom:beads."
+        )
+
+
+def _judgeable(found: "Maps", dataset: "Dataset", on_error: str) -> "Maps":
+    """Maps whose truth can be read, where others are to be skipped; those are said."""
+    from wsrpn.segmentation.evaluate import readable
+
+    if on_error == "skip":
+        found = readable(found, dataset)
+    for name, reason in found.failed.items():
+        options.say(f"skipped {options.failure(name, reason)}")
+    return found
+
+
+def chosen(
+    run: "TrainedRun | None",
+    fitted: "MaskCalibration | None",
+    threshold: float | None,
+    min_size: int | None,
+) -> "MaskCalibration":
+    """What maps are cut with, said where that is not a calibration alone."""
+    from wsrpn.segmentation import predict
+
+    own = predict.settings(run, fitted)
+    found = predict.adjusted(own, threshold, min_size)
+    if found != own:
+        options.say(f"threshold {found.threshold:.4f}, areas of at least {found.min_size_px} px")
+    elif fitted is None:
+        options.say(UNCALIBRATED)
+    return found
 
 
 def calibration(source: Path, given: Path | None) -> "MaskCalibration | None":

@@ -52,9 +52,10 @@ def load(
     from wsrpn import config as configs
     from wsrpn.compare import Entry
     from wsrpn.errors import InputError
+    from wsrpn.predict import open_run, refuse_masks
     from wsrpn.truth import Judged, refuse_other
 
-    from . import sources
+    from . import mask_source, sources
 
     places = list(parse(texts))
     for _, path in places:
@@ -63,6 +64,8 @@ def load(
     names = short([path for _, path in places])
     found: list[Run] = []
     for (given, path), name in zip(places, names, strict=True):
+        if mask_source.is_run(path):
+            refuse_masks(open_run(path, device=device))  # whose calibration is of another kind
         fitted = sources.calibration(path, None)
         told = sources.answers(
             path, data=data, split=split, device=device, on_error=on_error, named=named,

@@ -17,9 +17,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DATA_HELP = (
-    "Data: a manifest (.csv), a folder, coco:FILE, phantom:cxr, or NAME:DIR for nih, chexpert, "
-    "mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, tiles.csv, a "
-    "folder with one of them, or phantom:slides."
+    "Data: a manifest (.csv), a folder, coco:FILE, phantom:cxr (or beads, nodules), or NAME:DIR "
+    "for nih, chexpert, mimic, vindr, rsna … (`wsrpn doctor` lists them). For slides: slides.csv, "
+    "tiles.csv, a folder with one of them, or phantom:slides."
 )
 
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
@@ -51,8 +51,9 @@ Source = Annotated[
     Path,
     typer.Argument(
         metavar="RUN|PREDICTIONS|SCORES",
-        help="Run folder, predictions (.json, .csv, .csv.gz), or tile scores of slides (a table, a "
-        "folder of them, a run with scores.parquet, phantom:slides).",
+        help="Run folder, predictions (.json, .csv, .csv.gz), a folder of maps or masks named like "
+        "the images, or tile scores of slides (a table, a folder of them, a run with "
+        "scores.parquet, phantom:slides).",
         show_default=False,
     ),
 ]
@@ -63,8 +64,9 @@ RunOrScores = Annotated[
     Path,
     typer.Argument(
         metavar="RUN|SCORES",
-        help="Run folder of `wsrpn train`, or tile scores of slides (a table, a folder of them, a "
-        "run with scores.parquet, phantom:slides).",
+        help="Run folder of `wsrpn train`, a folder of maps or masks named like the images, or "
+        "tile scores of slides (a table, a folder of them, a run with scores.parquet, "
+        "phantom:slides).",
         show_default=False,
     ),
 ]
@@ -76,6 +78,16 @@ Code = Annotated[
     list[Path] | None,
     typer.Option(help="A Python file that registers parts of your own; may be repeated."),
 ]
+
+
+def failure(name: str, reason: str) -> str:
+    """What failed and why; a name that the reason begins with is said once.
+
+    Example:
+        >>> failure("a.png", "a.png: not an image.")
+        'a.png: not an image.'
+    """
+    return f"{name}: {reason.removeprefix(f'{name}: ')}"
 
 
 def say(text: str) -> None:

@@ -31,15 +31,25 @@ def predict(
             rich_help_panel=mask_source.PANEL,
         ),
     ] = False,
+    scores: Annotated[
+        bool,
+        typer.Option(
+            "--maps",
+            help="Also write the scores: 16-bit pictures that eval, calibrate and heatmap take.",
+            rich_help_panel=mask_source.PANEL,
+        ),
+    ] = False,
     calibration: options.CalibrationFile = None,
+    threshold: mask_source.Threshold = None,
+    min_size: mask_source.MinSize = None,
     code: options.Code = None,
     on_error: options.OnError = "stop",
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Write boxes and image scores of images, in pixels of the files.
+    """Write what a run finds in images: boxes and scores, or masks, in pixels of the files.
 
-    Of a run that segments: a folder of masks, 0 and 255.
+    Of a run that segments: a folder of masks, 0 and 255, and a summary.
     """
     from wsrpn import predictions as prediction_files
     from wsrpn.data import base, mapping
@@ -53,15 +63,21 @@ def predict(
     sources.check(split, on_error)
     if bool(images) == bool(data):
         raise InputError("predict: name image files or pass --data, one of the two.")
+    if not (run / "config.yaml").is_file():
+        mask_source.refuse_folder(run)
+        open_run(run, device=device)  # says what is missing
     if mask_source.is_run(run):
         from . import mask_runs
 
         mask_runs.predict(
             run, images=images, data=data, split=split, out=out, calibration=calibration,
-            objects=objects, device=device, on_error=on_error, json=json,
+            objects=objects, scores=scores, threshold=threshold, min_size=min_size, device=device, on_error=on_error, json=json,
         )  # fmt: skip
         return
-    mask_source.of_masks({"--objects": objects})
+    mask_source.of_masks({
+        "--objects": objects, "--maps": scores, "--threshold": threshold is not None,
+        "--min-size": min_size is not None,
+    })  # fmt: skip
     out = out or BOXES
     prediction_files.check_suffix(out)  # before the model runs
     opened = open_run(run, device=device)
@@ -83,7 +99,7 @@ def predict(
     for note in notes:
         options.say(f"note: {note}")
     for name, reason in made.failed.items():
-        options.say(f"skipped {name}: {reason}")
+        options.say(f"skipped {options.failure(name, reason)}")
     boxes = sum(len(image.scores) for image in made.images)
     options.say(f"{len(made.images)} images, {boxes} boxes: {out}")
     if json:

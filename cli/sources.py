@@ -95,7 +95,7 @@ def answers(
             run, dataset, file, own=own, on_error=on_error, listen=bar.advance
         )
     for name, reason in predictions.failed.items():
-        options.say(f"skipped {name}: {reason}")
+        options.say(f"skipped {options.failure(name, reason)}")
     return Answers(predictions, dataset, run, place, file, maps)
 
 

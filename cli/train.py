@@ -89,7 +89,8 @@ def train(
     facts = built["data"]
     for note in facts["notes"]:
         options.say(f"note: {note}")
-    skipped = [f"skipped {name}: {reason}" for name, reason in facts["unreadable"].items()]
+    unreadable = facts["unreadable"].items()
+    skipped = [f"skipped {options.failure(*each)}" for each in unreadable]
     for line in skipped:
         options.say(line)
     best = checkpoint.load(out / "checkpoints", "best").state

@@ -162,6 +162,11 @@ class Calibration:
         found = files.read_json(path, what="a calibration")
         if not isinstance(found, dict) or "schema" not in found:
             raise InputError(f"{path}: not a calibration; `wsrpn calibrate` writes one.")
+        if found.get("kind") == "masks":
+            raise InputError(
+                f"{path}: a calibration of kind 'masks' belongs to runs that answer every pixel, "
+                "and this source does not; name the one that fits."
+            )
         if found["schema"] != SCHEMA or found.get("kind") != "detection":
             raise InputError(
                 f"{path}: a calibration of kind '{found.get('kind')}', schema {found['schema']}; "

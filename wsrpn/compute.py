@@ -60,9 +60,9 @@ def keep_freed_memory() -> bool:
         Whether it was set.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(library, "gnu_get_libc_version") or any(
-        name in os.environ for _, name, _ in _KEEP
-    ):
+    asked = "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+    asked = asked or any(name in os.environ for _, name, _ in _KEEP)
+    if asked or not hasattr(library, "gnu_get_libc_version"):
         return False
     return all(library.mallopt(number, value) == 1 for number, _, value in _KEEP)  # type: ignore[union-attr]
 

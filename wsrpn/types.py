@@ -61,6 +61,11 @@ class Record:
     drr: Path | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the image is known to show nothing: all of its labels are 0."""
+        return bool(self.labels) and all(label == 0 for label in self.labels)
+
 
 @dataclass(frozen=True)
 class Dataset:

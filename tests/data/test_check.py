@@ -12,7 +12,7 @@ from wsrpn import data
 from wsrpn.config import DataConfig
 from wsrpn.data import check, images, sheet
 from wsrpn.errors import InputError
-from wsrpn.types import Dataset
+from wsrpn.types import Dataset, Record
 
 
 def checked(folder):
@@ -73,12 +73,12 @@ def test_every_planted_fault_is_found_and_no_other(faulty):
     }  # fmt: skip
     assert found["text"]["images"] == 1
     assert found["classes"]["A"]["unknown"] == 1
-    assert "1 files cannot be read" in problems
+    assert "1 file cannot be read: " in problems
     assert "4.png: cannot be decoded" in problems
-    assert "1 patients are in more than one split: a." in problems
+    assert "1 patient is in more than one split: a." in problems
     assert "2.png = 3.png" in problems
-    assert "1 boxes lie outside their image: 0.png." in problems
-    assert "1 boxes reach out of their image and will be clipped: 0.png." in warnings
+    assert "1 box lies outside its image: 0.png." in problems
+    assert "1 box reaches out of its image and will be clipped: 0.png." in warnings
     assert "deny: 3.png" in warnings
     assert "no box although boxes are known: 4.png" in warnings
 
@@ -100,7 +100,7 @@ def test_twins_in_one_split_are_only_a_warning(tmp_path):
     found = checked(folder)
     assert found["problems"] == []
     assert found["warnings"] == [
-        "1 images are there more than once: 0.png = 1.png.",
+        "1 image is there more than once: 0.png = 1.png.",
         "split val: no image has the label present of A.",
     ]
 
@@ -121,9 +121,9 @@ def test_masks_and_other_files_beside_an_image_are_looked_at(tmp_path):
     assert found["masks"] == 3
     assert list(found["missing"]) == ["2.png"]
     missing, odd = found["problems"]
-    assert missing.startswith("1 files are missing: ")
+    assert missing.startswith("1 file is missing: ")
     assert "m2.png" in missing
-    assert "m1.png: 32 × 64 px, its image has 64 × 64" in odd
+    assert "m1.png: the mask has 64 × 32 pixels and its image 64 × 64. Draw or export it" in odd
 
 
 def test_texts_are_counted_compared_and_measured(tmp_path):
@@ -166,8 +166,8 @@ def test_boxes_that_say_nothing_are_told(tmp_path):
     rows = [{"image": f"{n}.png", "labels": "A" * (n < 2)} for n in range(3)]
     boxes = [("0.png", "A", 1, 1, 5, 5), ("0.png", "A", 1, 1, 5, 5), ("1.png", "A", 0, 0, 64, 63)]
     told = "\n".join(checked(make.manifest(tmp_path, rows, boxes=boxes))["warnings"])
-    assert "1 boxes are there twice: 0.png." in told
-    assert "1 boxes cover nearly the whole image: 1.png." in told
+    assert "1 box is there twice: 0.png." in told
+    assert "1 box covers nearly the whole image: 1.png." in told
 
 
 def test_the_contact_sheet_shows_boxes_where_they_are(tmp_path):
@@ -192,6 +192,54 @@ def test_a_contact_sheet_keeps_the_shape_of_an_image(tmp_path):
     assert drawn.shape == (128 + sheet.STRIP, 128)
     assert drawn[:62].max() > 100
     assert drawn[66:128].max() == 0
+
+
+def rims(drawn):
+    return np.abs(drawn - np.array(sheet.MASK)).max(axis=-1) < 3
+
+
+def masked_sheet(folder, mask, **options):
+    """The sheet of one flat grey image with a mask, at twice its size."""
+    rows = [{"image": "a.png", "labels": "", "mask": "m.png"}]
+    make.manifest(folder, rows, pictures=False)
+    make.image(folder / "a.png", np.full((64, 64), 100, np.uint8))
+    make.image(folder / "m.png", mask)
+    dataset = data.load(DataConfig(source=str(folder)))
+    sheet.contact_sheet(dataset, folder / "s.png", side=128, **options)
+    return np.asarray(Image.open(folder / "s.png").convert("RGB")).astype(int)[:128]
+
+
+def test_the_contact_sheet_draws_a_rim_around_each_object_of_a_mask_and_tints_it(tmp_path):
+    mask = np.zeros((64, 64), dtype=np.uint16)
+    mask[10:20, 10:20], mask[10:20, 20:30], mask[60:, 60:] = 1, 2, 700
+    drawn = masked_sheet(tmp_path, mask)
+    edge = rims(drawn)
+    for row, column in ((20, 30), (39, 30), (30, 20), (30, 59), (30, 40), (127, 127)):
+        assert edge[row, column]
+    assert not edge[30, 39], "one line between two that touch"
+    assert edge.sum() < 3 * 4 * 20
+    for row, column in ((30, 30), (30, 50), (124, 124)):
+        assert drawn[row, column, 2] > 130
+    assert drawn[5, 5].tolist() == [100] * 3
+
+
+def test_an_inverted_mask_is_seen_on_the_contact_sheet(tmp_path):
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[10:20, 10:20] = 255
+    right, wrong = masked_sheet(tmp_path / "a", mask), masked_sheet(tmp_path / "b", 255 - mask)
+    assert ((right[..., 2] > 130) & ~rims(right)).mean() < 0.05
+    assert ((wrong[..., 2] > 130) & ~rims(wrong)).mean() > 0.9
+    inverted = Record("a", tmp_path / "b/a.png", "a", (), mask=tmp_path / "b/m.png")
+    assert sheet._mask(inverted, (64, 64))[1] == "mask 98%"
+
+
+def test_a_mask_that_cannot_be_used_is_told_on_the_contact_sheet(tmp_path):
+    small = masked_sheet(tmp_path, np.full((32, 64), 255, np.uint8))
+    assert not rims(small).any()
+    one = Record("a", tmp_path / "a.png", "a", (), mask=tmp_path / "m.png")
+    assert sheet._mask(one, (64, 64)) == (None, "mask of another size")
+    (tmp_path / "m.png").write_bytes(b"broken")
+    assert sheet._mask(one, (64, 64)) == (None, "mask unreadable")
 
 
 def test_every_class_has_its_turn_on_a_contact_sheet():

@@ -191,7 +191,7 @@ def test_wrong_options_are_one_sentence(argument, words):
         parse(argument)
 
 
-@pytest.mark.parametrize("text", ["9-3", "few", "-4", "", "1-2-3", "nan", "3-inf", "2.5-4"])
+@pytest.mark.parametrize("text", ["9-3", "20-", "few", "-4", "", "1-2-3", "nan", "3-inf", "2.5-4"])
 def test_a_range_that_is_none_is_refused_before_anything_is_written(tmp_path, text):
     with pytest.raises(InputError, match=r"phantom:beads: beads=.*20-120"):
         beads.write(tmp_path / "set", images=1, size=64, beads=text)

@@ -58,6 +58,37 @@ def test_places_follow_the_law_of_their_side_and_lie_in_the_lungs(drawn):
     assert down[~right].mean() > down[right].mean() + 0.04
 
 
+def test_places_have_the_means_spreads_and_correlation_of_the_table_of_jsrt():
+    """Of 80 films of the table, as its rows say it; lungs in a field without walls."""
+    rng = np.random.default_rng(1)
+    lungs = np.zeros((600, 600), bool)
+    lungs[200:401, 200:401] = True
+    at = np.array([jsrt_law.place(rng, lungs, np.ones_like(lungs)) for _ in range(6000)])
+    right = at[:, 1] < 300
+    assert right.mean() == pytest.approx(0.65, abs=0.025)
+    down, lateral = (at[:, 0] - 200) / 200, np.abs(at[:, 1] - 300) / 100
+    for side, means, spreads, correlation in (
+        (right, (0.602, 0.364), (0.159, 0.216), 0.46),
+        (~right, (0.644, 0.505), (0.171, 0.254), -0.05),
+    ):
+        both = np.stack((lateral[side], down[side]))
+        assert both.mean(axis=1) == pytest.approx(means, abs=0.02)
+        assert both.std(axis=1) == pytest.approx(spreads, abs=0.015)
+        assert np.corrcoef(both)[0, 1] == pytest.approx(correlation, abs=0.06)
+
+
+def test_degrees_and_sizes_have_the_shares_and_medians_of_the_table_of_jsrt(drawn):
+    _, found = drawn
+    for degree, share, median in (
+        (1, 0.225, 13.9), (2, 0.1375, 15.5), (3, 0.275, 15.1), (4, 0.3, 17.1), (5, 0.0625, 21.6),
+    ):  # fmt: skip
+        sizes = [n.diameter_mm for n in found if n.subtlety == degree]
+        assert len(sizes) / len(found) == pytest.approx(share, abs=0.06)
+        assert math.log(np.median(sizes)) == pytest.approx(
+            math.log(median), abs=1.6 / math.sqrt(len(sizes))
+        )
+
+
 def test_a_mask_has_the_area_of_its_diameter_and_holds_all_that_was_added(drawn):
     _, found = drawn
     ratios = []
@@ -117,6 +148,25 @@ def test_about_38_in_a_hundred_films_have_none_and_others_one_unless_more_are_as
         assert set(np.unique(made.objects)) == set(range(len(made.nodules) + 1))
 
 
+def test_every_nodule_has_a_pixel_of_its_own_however_many_there_are():
+    # The fifth of seed 1 would have one that a later one covers, were that not drawn again.
+    for made in (generate(1, index, size=64, nodules=20) for index in range(6)):
+        assert len(made.nodules) == 20
+        assert set(np.unique(made.objects)) == set(range(21))
+
+
+def test_a_film_without_a_drr_is_the_same_film_of_one_chest_alone(monkeypatch):
+    expected = generate(4, 2, size=64)
+    built = []
+    build = nodules.bodies.build
+    monkeypatch.setattr(nodules.bodies, "build", lambda *a, **k: built.append(a) or build(*a, **k))
+    made = generate(4, 2, size=64, drr=False)
+    assert made.drr is None
+    assert len(built) == 1
+    assert np.array_equal(made.image, expected.image)
+    assert np.array_equal(made.objects, expected.objects)
+
+
 def test_a_box_is_the_tight_bound_of_its_nodule(films):
     for made in films:
         assert len(made.boxes) == len(made.nodules)
@@ -169,6 +219,18 @@ def test_pasting_changes_the_mask_alone_and_only_upwards():
         assert made.max() <= 1
         again, _ = nodules.paste(clean, np.random.default_rng(seed), count=2)
         assert np.array_equal(made, again)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.0005, 0.5, 0.9995, 1.0])
+def test_pasting_on_black_and_on_white_never_darkens_and_nothing_added_changes_nothing(level):
+    clean, lungs = np.full((64, 64), level, np.float32), np.ones((64, 64), bool)
+    made, mask = nodules.paste(clean, np.random.default_rng(0), lungs=lungs, subtlety=5)
+    assert mask.any()
+    assert (made >= clean).all()
+    assert made.max() <= 1
+    assert (made[~mask] == clean[~mask]).all()
+    rng = np.random.default_rng(0)
+    assert np.array_equal(nodules.paste(clean, rng, lungs=lungs, contrast=0.0)[0], clean)
 
 
 def test_pasted_nodules_are_as_large_as_the_spacing_says():

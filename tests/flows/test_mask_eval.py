@@ -100,6 +100,32 @@ def test_a_folder_of_masks_can_be_judged_as_well(place):
     assert "pass --data" in missing.stderr
 
 
+def test_numbered_objects_of_our_own_have_the_figures_of_their_run(place):
+    run, out = place / "run", place / "out"
+    wsrpn("calibrate", run)
+    own = document(wsrpn("eval", run, "--json"))
+    wsrpn("predict", run, "--data", place / "data", "--split", "test", "--out", out, "--objects")
+    told = wsrpn("eval", out / "objects", "--data", place / "data", "--json")
+    other = document(told)
+    assert other["metrics"] == own["metrics"]
+    assert any("taken for numbers of objects" in line for line in other["warnings"])
+    assert "not calibrated" not in told.stderr
+    refused = wsrpn("calibrate", out / "objects", "--data", place / "data", "--split", "test")
+    assert refused.exit_code == 2
+    assert "no scores to fit a threshold to" in refused.stderr
+    asked = wsrpn("eval", run, "--as", "labels")
+    assert "is for a folder of files" in asked.stderr
+
+
+def test_results_of_a_folder_go_beside_it_by_split(place):
+    folder = shutil.copytree(place / "data" / "masks", place / "theirs")
+    before = sorted(folder.iterdir())
+    for split in ("val", "test"):
+        said = document(wsrpn("eval", folder, "--data", place / "data", "--split", split, "--json"))
+        assert said["files"]["report"] == str(place / f"theirs-eval-{split}" / "report.json")
+    assert sorted(folder.iterdir()) == before
+
+
 def table(path) -> list[dict]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
@@ -178,6 +204,186 @@ def test_a_broken_image_stops_or_is_skipped_and_listed(place):
     result = wsrpn("predict", run, "--data", place / "data", "--on-error", "skip", "--out", out)
     assert result.exit_code == 1
     assert len(list(out.glob("*.png"))) == 8
+
+
+@pytest.mark.parametrize("command", ["eval", "calibrate"])
+def test_a_broken_mask_stops_or_is_skipped_and_listed(place, command):
+    (place / "data" / "masks" / "02.png").write_bytes(b"no mask")
+    words = (command, place / "run", "--split", "test")
+    assert wsrpn(*words).exit_code == 2
+    result = wsrpn(*words, "--on-error", "skip", "--json")
+    assert result.exit_code == 1
+    assert "skipped 02.png" in result.stderr
+    assert any("02.png" in line for line in json.loads(result.stdout)["warnings"])
+
+
+def test_where_no_image_can_be_read_that_is_what_is_said(place):
+    for name in ("02", "05", "08"):
+        (place / "data" / f"{name}.png").write_bytes(b"no image")
+    result = wsrpn("eval", place / "run", "--on-error", "skip")
+    assert result.exit_code == 2
+    assert "none of 3 images can be read; the first: " in result.stderr
+    assert "name masks" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("predict",), ("predict", "--objects"), ("heatmap", "--split", "all")]
+)
+@pytest.mark.parametrize("where", [".", "masks"])
+def test_no_output_takes_the_place_of_an_input(place, words, where):
+    data = place / "data"
+    before = {path: path.read_bytes() for path in data.rglob("*.png")}
+    out = data / where
+    result = wsrpn(words[0], place / "run", "--data", data, "--out", out, *words[1:])
+    assert result.exit_code == 2
+    assert "would be overwritten; name another folder with --out" in result.stderr
+    assert {path: path.read_bytes() for path in data.rglob("*.png")} == before
+
+
+def test_an_image_called_contact_sheet_keeps_its_panel(place):
+    image = make.image(place / "in" / "contact_sheet.png", np.zeros((40, 40)))
+    said = document(wsrpn("heatmap", place / "run", image, "--out", place / "out", "--json"))
+    assert len({str(path) for path in said["files"].values()}) == 2
+    assert len(list((place / "out").iterdir())) == 2
+
+
+def test_what_cannot_be_read_stops_predict_before_it_begins(place):
+    for name in ("04", "07"):
+        (place / "data" / f"{name}.png").write_bytes(b"no image")
+    out = place / "out"
+    result = wsrpn("predict", place / "run", "--data", place / "data", "--out", out)
+    assert result.exit_code == 2
+    assert "(2 images of 9 like that) --on-error skip leaves out" in result.stderr
+    assert not out.exists()
+
+
+def test_what_is_done_when_predict_stops_stays_with_its_tables(place):
+    torn = place / "data" / "04.png"  # its header is whole
+    torn.write_bytes(torn.read_bytes()[:-40])
+    out = place / "out"
+    words = ("predict", place / "run", "--data", place / "data", "--out", out, "--objects")
+    result = wsrpn(*words)
+    assert result.exit_code == 2
+    assert "--on-error skip leaves out" in result.stderr
+    assert [row["image"] for row in table(out / "summary.csv")] == [f"0{n}.png" for n in range(4)]
+    assert {row["image"] for row in table(out / "objects.csv")} == {f"0{n}.png" for n in range(4)}
+
+
+def test_predict_gives_scores_and_takes_numbers_of_the_user(place):
+    run, out = place / "run", place / "out"
+    words = ("--data", place / "data", "--split", "test")
+    own = document(wsrpn("eval", run, "--json", "--threshold", "0.06", "--min-size", "20"))
+    assert own["provenance"]["threshold"] == 0.06
+    assert value(own, "jaccard") > 0.9
+    said = document(wsrpn(
+        "predict", run, *words, "--out", out, "--maps", "--json", "--threshold", "0.06",
+        "--min-size", "20", "--objects",
+    ))  # fmt: skip
+    assert value(said, "threshold") == 0.06
+    assert (value(said, "images"), value(said, "objects")) == (3, 6)
+    assert said["provenance"]["weights_sha256"]
+    same = document(wsrpn(
+        "eval", out / "maps", *words, "--json", "--threshold", "0.06", "--min-size", "20"
+    ))  # fmt: skip
+    assert same["metrics"] == own["metrics"]
+    again = wsrpn("predict", run, place / "data" / "00.png", "--out", out)
+    assert "3 pictures of before not of these images and left as is" in again.stderr
+    again = wsrpn("predict", run, *words, "--out", out)
+    assert "3 pictures of before replaced" in again.stderr
+
+
+def test_every_image_has_a_line_with_its_own_figures(place):
+    run = place / "run"
+    wsrpn("calibrate", run)
+    report = document(wsrpn("eval", run, "--json"))
+    rows = table(run / "eval-test" / "images.csv")
+    assert [row["image"] for row in rows] == ["02.png", "05.png", "08.png"]
+    for name in ("jaccard", "dice", "precision", "recall", "boundary_f1"):
+        assert np.mean([float(row[name]) for row in rows]) == pytest.approx(value(report, name))
+    assert [row["objects_matched"] for row in rows] == ["2", "2", "2"]
+    assert sum(int(row["objects"]) for row in rows) == report["provenance"]["objects"]
+
+
+def test_much_more_than_there_is_is_said_beside_what_everything_would_reach(place):
+    flooded = wsrpn("eval", place / "run", "--threshold", "0", "--json")
+    report = document(flooded)
+    (said,) = [line for line in report["warnings"] if "times as many pixels" in line]
+    truths = [Image.open(place / "data" / "masks" / f"{n}.png") for n in ("02", "05", "08")]
+    share = np.mean([(np.asarray(one) > 0).mean() for one in truths])
+    assert f"the Jaccard index would be {share:.3f}" in said
+    assert value(report, "jaccard") == pytest.approx(share)
+    assert report["provenance"]["jaccard_of_everything"] == pytest.approx(share)
+
+
+def test_data_without_any_mask_are_refused(place):
+    for words in (("eval",), ("calibrate",)):
+        result = wsrpn(*words, place / "run", "--data", "phantom:cxr?images=6&size=64")
+        assert result.exit_code == 2
+        assert "no image has a mask, so there is nothing to judge by" in result.stderr
+
+
+def test_what_is_no_run_is_said_by_predict(place):
+    data = ("--data", place / "data", "--out", place / "out")
+    missing = wsrpn("predict", place / "nowhere", *data)
+    assert "nowhere: not a run folder" in missing.stderr
+    pictures = wsrpn("predict", place / "data" / "masks", *data)
+    assert "a folder of pictures and no run folder" in pictures.stderr
+    assert missing.exit_code == pictures.exit_code == 2
+
+
+def test_a_calibration_of_other_weights_is_refused_before_images_are_segmented(place):
+    run = place / "run"
+    wsrpn("calibrate", run)
+    other = worlds.run(place / "other", place / "data", offset=2.0)
+    for command in ("eval", "heatmap"):
+        result = wsrpn(command, other, "--calibration", run / "calibration.json")
+        assert result.exit_code == 2
+        assert f"{run / 'calibration.json'}, for {other}: The calibration was" in result.stderr
+        assert not (other / "eval-test").exists()
+
+
+def test_a_calibration_of_masks_does_not_send_others_to_calibrate_again(place):
+    from wsrpn.calibration import Calibration
+    from wsrpn.errors import InputError
+
+    run = place / "run"
+    wsrpn("calibrate", run)
+    with pytest.raises(InputError, match="belongs to runs that answer every pixel"):
+        Calibration.load(run / "calibration.json")
+    result = wsrpn("compare", run, shutil.copytree(run, place / "other"))
+    assert "answers every pixel and has no boxes to give" in result.stderr
+
+
+def test_score_says_what_such_a_run_is(place):
+    result = wsrpn("score", place / "run", "--data", "phantom:slides", "--out", place / "s.parquet")
+    assert result.exit_code == 2
+    assert "model bright answers every pixel and scores no tiles" in result.stderr
+
+
+def test_held_out_figures_that_cannot_be_are_said(place):
+    lines = (place / "data" / "images.csv").read_text().splitlines()
+    kept = [lines[0], *(line for line in lines[1:] if line.startswith("01.png"))]
+    (place / "data" / "images.csv").write_text("\n".join(kept) + "\n")
+    worlds.run(place / "run", place / "data", offset=-1.0)
+    result = wsrpn("calibrate", place / "run", "--cross-validate", "--json")
+    assert any("No figures on patients held out" in w for w in document(result)["warnings"])
+
+
+def test_a_killed_command_goes_on_where_it_was(place, monkeypatch):
+    """Killed with no chance to say good-bye: the list is written while maps are made."""
+    from wsrpn.data import base
+    from wsrpn.predict import open_run
+    from wsrpn.segmentation import answers, maps
+
+    monkeypatch.setattr(answers, "EVERY", 0)
+    run = open_run(place / "run", device="cpu")
+    data = base.load(run.config.data)
+    left = []
+    answers.answers(
+        run, data, place / "maps",
+        listen=lambda n: left.append(len(maps.read_index(place / "maps")["files"])),
+    )  # fmt: skip
+    assert left == list(range(1, 10))
 
 
 def test_a_requirement_that_is_not_met_ends_with_3(place):

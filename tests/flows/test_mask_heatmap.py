@@ -16,7 +16,7 @@ from wsrpn.data import base
 from wsrpn.masks.calibration import MaskCalibration
 from wsrpn.models.base import models as registry
 from wsrpn.predict import open_run
-from wsrpn.report import mask_view
+from wsrpn.report import marks, mask_view
 from wsrpn.segmentation import answers, maps, pictures
 from wsrpn.segmentation.engine import Answering
 from wsrpn.types import ModelOutput
@@ -218,6 +218,19 @@ def test_a_damaged_image_stops_or_is_listed(data, tmp_path):
     assert (tmp_path / "out" / "i0.png").is_file()
 
 
+def test_a_file_that_failed_is_named_once(run, data, tmp_path):
+    broken = make.image(tmp_path / "broken.png")
+    broken.write_bytes(b"no image")
+    for command in ("predict", "heatmap"):
+        result = cli.wsrpn(
+            command, run, data / "i0.png", broken, "--out", tmp_path / command,
+            "--on-error", "skip", "--json",
+        )  # fmt: skip
+        assert result.exit_code == 1, result.stderr
+        assert f"skipped {broken}: not an image" in result.stderr
+        assert f'"{broken}: not an image' in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -256,10 +269,14 @@ def test_a_large_image_is_drawn_reduced_and_judged_whole(tmp_path, shown):
     maps_of.mkdir()
     image[: side // 2] = 0
     Image.fromarray(image).save(maps_of / "large.png")
-    done(maps_of, "--data", source, "--out", tmp_path / "out")
+    result = done(maps_of, "--data", source, "--out", tmp_path / "out", "--format", "svg", "--json")
     assert shown["large.png"].said == "Jaccard 0.50 · Dice 0.67"
-    with Image.open(tmp_path / "out" / "large.png") as drawn:
-        assert max(drawn.size) < 2000
+    with Image.open(tmp_path / "out" / "large.overlay.png") as drawn:
+        assert drawn.size == (side, side)
+        found, truth = drawn.getpixel((5, side - 1)), drawn.getpixel((side // 2 - 1, 5))
+    assert [found, truth] == [tuple(bytes.fromhex(c[1:])) for c in (marks.FOUND, marks.TRUTH)]
+    assert "1 large image also in full resolution" in result.stderr
+    assert "large.overlay.png" in json.loads(result.stdout)["files"]["large.png overlay"]
 
 
 def test_of_a_data_set_those_with_masks_come_first(data):

@@ -79,7 +79,7 @@ def test_data_check_tells_texts_and_leaks(tmp_path, mimic):
     home = make_mimic.mimic(tmp_path)
     make_chexpert.change(home / "mimic-cxr-2.0.0-split.csv.gz", "10000032,train", "10000032,test")
     done = cli.wsrpn("data", "check", f"mimic:{home}")
-    assert "1 patients are in more than one split: 10000032" in done.stderr
+    assert "1 patient is in more than one split: 10000032" in done.stderr
 
 
 def test_region_boxes_say_what_they_are_wherever_they_are_used(tmp_path, mimic):

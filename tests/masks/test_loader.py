@@ -12,6 +12,7 @@ from tests import make
 from wsrpn.config import AugmentConfig, DataConfig, MasksConfig, RunConfig, TrainConfig
 from wsrpn.data.images import ImageReadError
 from wsrpn.masks import loader
+from wsrpn.masks.store import Store
 from wsrpn.types import Dataset, Record
 
 STILL = AugmentConfig(rotate=0.0, translate=0.0, scale=0.0, brightness=0.0, contrast=0.0)
@@ -176,6 +177,35 @@ def test_image_mask_and_drr_move_together(data, scale):
         assert torch.equal(batch.images, batch.drrs)
 
 
+@pytest.mark.parametrize("scale", ["fit", "native"])
+def test_image_mask_and_a_drr_of_another_size_and_look_move_together(tmp_path, scale):
+    """Blobs without symmetry; the DRR is dimmer and of half the size, and every second is there."""
+    records = []
+    for n in range(4):
+        two = [((0.3, 0.35 + 0.05 * n), 0.1), ((0.6, 0.7), 0.06)]
+        sharp, coarse = (sum(make.blob((s, s), at, r) for at, r in two) for s in (96, 48))
+        path = make.image(tmp_path / f"{n}.png", np.clip(sharp, 0, 1))
+        mask = make.image(tmp_path / "m" / f"{n}.png", (sharp > 0.5).astype(np.uint8))
+        drr = make.image(tmp_path / "d" / f"{n}.png", 0.5 * np.clip(coarse, 0, 1))
+        records.append(Record(f"{n}", path, f"p{n}", (1.0,), mask=mask, drr=drr if n % 2 else None))
+    data = Dataset("blobs", ("bead",), tuple(records))
+    augment = dataclasses.replace(
+        STILL, turns=True, flip=0.5, rotate=25.0, translate=0.1, scale=0.2
+    )
+    config, seen = config_of(scale=scale, size=64, augment=augment), []
+    for epoch in range(6):
+        (batch,) = batches_of(data, config, epoch=epoch)
+        assert [int(name) % 2 for name in batch.ids] == batch.has_drr.int().tolist()
+        for image, mask, drr, has in zip(
+            batch.images, batch.masks, batch.drrs, batch.has_drr, strict=True
+        ):
+            sure = (image - 0.5).abs() > 0.2
+            assert torch.equal((mask > 0.5)[sure], (image > 0.5)[sure])
+            assert (drr - 0.5 * image).abs().max() < 0.06 if has else not drr.any()
+            seen.append(image)
+    assert (torch.stack(seen).amax((1, 2, 3)) > 0.7).float().mean() > 0.6  # not black squares
+
+
 def test_a_mask_moves_like_the_image_that_it_is(tmp_path):
     grey = (make.blob((64, 64), (0.3, 0.4), 0.1) > 0.5).astype(np.uint8) * 255
     path = make.image(tmp_path / "blob.png", grey)
@@ -260,6 +290,43 @@ def test_what_cannot_be_read_stops_or_is_skipped_and_listed(data, tmp_path, cach
     assert list(fed.failed) == ["0.png", "1.png", "2.png"]
     assert len(fed) == len(fed.dataset) == 5
     assert {name for batch in fed() for name in batch.ids} <= {r.id for r in rest}
+    assert len(list(tmp_path.glob("*.bin"))) == (cache == "disk")  # nothing is kept twice
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_without_what_cannot_be_read_batches_are_those_of_the_rest_and_files_are_read_once(
+    data, tmp_path, monkeypatch, cache, training
+):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    records = tuple(
+        dataclasses.replace(one, path=broken) if n in (0, 3) else one
+        for n, one in enumerate(data.records)
+    )
+    faulty = dataclasses.replace(data, records=records)
+    bad = {data.records[n].id for n in (0, 3)}
+    config = config_of(cache=cache, on_error="skip", augment=MOVING)
+    expected = batches_of(data.where(lambda one: one.id not in bad), config, training=training,
+                          cache=tmp_path / "whole")  # fmt: skip
+    read = counted_decodes(monkeypatch)
+    fed = loader.feed(faulty, config, training=training, cache=tmp_path / "rest")
+    assert sorted(read) == list(range(len(records)))
+    assert_same(list(fed(0)), expected)
+
+
+def counted_decodes(monkeypatch):
+    """Indices of the images that stores decode from now on."""
+    read, decoded = [], Store._decoded
+    monkeypatch.setattr(Store, "_decoded", lambda s, i: read.append(i) or decoded(s, i))
+    return read
+
+
+def test_windows_of_an_image_that_is_not_kept_are_cut_from_one_decoding(data, monkeypatch):
+    fed = loader.feed(data, config_of(cache="none"), training=False, cache=None)
+    read = counted_decodes(monkeypatch)
+    assert sum(len(batch.ids) for batch in fed()) > len(data)
+    assert read == list(range(len(data)))
 
 
 def test_a_file_that_is_damaged_later_is_named_and_no_traceback_of_a_worker(data, tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests import make
@@ -74,6 +75,43 @@ def test_indices_of_a_coloured_palette_are_objects(tmp_path):
     found = truth.read(tmp_path / "voc.png", (10, 10))
     assert (found.objects == numbers).all()
     assert found.instances
+
+
+def test_indices_that_share_a_shade_of_grey_stay_objects_of_their_own(tmp_path):
+    numbers = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
+    picture = Image.new("P", (4, 3))
+    picture.putdata(numbers.ravel().tolist())
+    for palette, expected in (
+        ([0, 255, 255, 128], numbers),  # 1 and 2 are both white
+        ([0, 255, 60, 128], np.choose(numbers, [0, 255, 60, 128])),
+    ):
+        picture.putpalette([shade for grey in palette for shade in (grey,) * 3])
+        picture.save(tmp_path / "grey.png")
+        found = truth.read(tmp_path / "grey.png", (3, 4))
+        assert (found.objects == expected).all()
+        assert found.instances
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[0, np.inf]], np.float32), np.array([[0, -np.inf]], np.float32),
+        np.array([[0, 3e9]], np.float32), np.array([[0, 2**31]], np.uint32),
+        np.array([[0, 2**32 - 1]], np.uint32),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_that_do_not_fit_are_called_too_large_and_not_negative(tmp_path, values):
+    tifffile.imwrite(tmp_path / "large.tif", values)
+    with pytest.raises(ImageReadError, match=r"large\.tif: numbers beyond 2,147,483,647"):
+        truth.read(tmp_path / "large.tif", (1, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32])
+def test_numbers_of_32_bits_come_back_exactly(tmp_path, dtype):
+    values = np.array([[0, 7, 2**31 - 1]], dtype)
+    tifffile.imwrite(tmp_path / "deep.tif", values)
+    assert truth.read(tmp_path / "deep.tif", (1, 3)).objects.tolist() == values.tolist()
 
 
 def test_a_mask_of_another_size_says_both_sizes(tmp_path):

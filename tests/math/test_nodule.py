@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from wsrpn.config import TrainConfig
 from wsrpn.errors import InputError
+from wsrpn.losses.pixelwise import attention_loss
 from wsrpn.models import build, spatial_attention
 from wsrpn.models.backbones import backbones, make
 from wsrpn.models.memory import Memory
@@ -127,7 +128,8 @@ def test_a_step_of_training_moves_what_learns_and_neither_weights_nor_norms_of_t
 def test_norms_of_frozen_stages_stay_in_evaluation_and_the_others_do_as_they_are_told():
     net = nodule(trainable=2)
     norms = [part for part in net.backbone.modules() if isinstance(part, nn.BatchNorm2d)]
-    assert [norm.training for norm in norms] == [True] * 5  # as it was built
+    assert [norm.training for norm in norms] == [False] * 3 + [True] * 2, "as it was built"
+    net.eval()
     net.train()
     assert [norm.training for norm in norms] == [False] * 3 + [True] * 2
     assert all(part.training for part in net.decoder.modules())
@@ -157,6 +159,14 @@ def test_a_frozen_backbone_with_a_memory_gives_what_it_gives_without(skips):
     net.train()
     net(asked).mask_logits.sum().backward()
     assert net.head.weight.grad.abs().max() > 0
+
+
+def test_a_single_cell_of_a_single_image_is_refused_in_training_alone():
+    with pytest.raises(InputError, match=r"32 × 20 px is a single cell.*train\.batch.*data\.size"):
+        nodule()(batch(1, (32, 20)))
+    assert nodule(trainable=0)(batch(1, (32, 32))).mask_logits.isfinite().all()
+    assert nodule()(batch(1, (33, 32))).mask_logits.isfinite().all()
+    assert nodule().eval()(batch(1, (32, 32))).mask_logits.isfinite().all()
 
 
 # Attention
@@ -228,6 +238,17 @@ def test_features_are_raised_by_one_plus_the_share_of_attention():
     net.decoder[0].register_forward_hook(lambda _, given, __: taken.append(given[0]))
     attention = net(asked).attention
     assert_close(taken[0], features * (1 + attention.sigmoid()))
+
+
+def test_the_loss_of_attention_reads_the_cells_that_the_network_looks_at():
+    """Of 70 × 40 pixels, padded to 96 × 64: cells of 32 pixels, and not of 24 × 20."""
+    net = nodule().eval()
+    for place in ((0, 0), (31, 31), (32, 32), (47, 21), (69, 39)):
+        mask = torch.zeros(1, 1, 70, 40)
+        mask[0, 0, place[0], place[1]] = 1
+        logits = net(batch(1, size=(70, 40))).attention.detach().requires_grad_()
+        attention_loss(logits, mask).sum().backward()
+        assert (logits.grad < 0).nonzero().tolist() == [[0, 0, place[0] // 32, place[1] // 32]]
 
 
 def test_without_attention_there_is_none_and_no_parameter_of_it():

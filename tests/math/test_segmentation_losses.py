@@ -286,6 +286,24 @@ def test_attention_is_the_cross_entropy_of_cells_that_hold_any_of_the_mask():
 
 
 @pytest.mark.parametrize(
+    "size", [(8, 8), (16, 16), (17, 31), (32, 5), (64, 64), (70, 40), (97, 33)]
+)
+def test_cells_of_attention_begin_at_the_upper_left_and_are_a_power_of_two_wide(size):
+    torch.manual_seed(0)
+    rows, columns = (-(-side // 32) for side in size)
+    target = (torch.rand(2, 1, *size) > 0.999).float() * torch.rand(2, 1, *size)
+    target[0, 0, -1, -1] = 1
+    grid = torch.randn(2, 1, rows, columns)
+    cells = torch.zeros_like(grid)
+    for row in range(rows):
+        for column in range(columns):
+            part = target[..., 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+            cells[:, 0, row, column] = part.amax((1, 2, 3))
+    expected = functional.binary_cross_entropy_with_logits(grid, cells, reduction="none")
+    assert_close(attention_loss(grid, target), expected.flatten(1).mean(1))
+
+
+@pytest.mark.parametrize(
     ("name", "given", "words"),
     [
         ("weighted_bce", {"pos_weight": "often"}, "weighted_bce: pos_weight"),

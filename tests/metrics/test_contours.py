@@ -52,6 +52,22 @@ def test_counts_equal_the_distances_of_all_pairs(seed, other, tolerance):
     assert contours(found, truth, tolerance_px=float(tolerance)) == expected
 
 
+@given(seed=st.integers(0, 49), tolerance=st.sampled_from([0, 1, 1.5, 2, 2.9]))
+def test_noise_that_is_nearly_all_outline_is_counted_by_distances_as_exactly(seed, tolerance):
+    random = np.random.default_rng(seed)
+    found, truth = random.random((14, 17)) < 0.4, random.random((14, 17)) < 0.02
+    ours, theirs = slow_outline(found), slow_outline(truth)
+    expected = ContourCounts(
+        int(ours.sum()),
+        slow_near(ours, theirs, tolerance),
+        int(theirs.sum()),
+        slow_near(theirs, ours, tolerance),
+    )
+    with pytest.MonkeyPatch.context() as patch:  # a tree of so many pixels would be slow
+        patch.setattr("wsrpn.metrics.contours.spatial", None)
+        assert contours(found, truth, tolerance_px=float(tolerance)) == expected
+
+
 @given(seed=st.integers(0, 99))
 def test_the_outline_is_scikit_images_inner_boundary(seed):
     mask = blobs(seed)

@@ -1,6 +1,7 @@
 """Matching of objects against slow loops: over all pixels, over all ways to match."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -97,6 +98,33 @@ def test_counts_are_those_of_stardist_and_cellpose_written_down_again(seed, othe
         cost = -(table >= threshold).astype(float) - table / max(2 * min(table.shape), 1)
         hits = int((table[optimize.linear_sum_assignment(cost)] >= threshold).sum())
         assert (tp, fp, fn) == (hits, len(ours) - hits, len(theirs) - hits)
+
+
+def test_numbers_are_names_and_take_no_memory():
+    found = np.array([[2_000_000_000, 2_000_000_000, 5, 0]], np.int32)
+    truth = np.array([[1, 1, 2**40, 2**40]])
+    tracemalloc.start()
+    try:
+        table = overlaps(found, truth)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+    assert (table.found.tolist(), table.truth.tolist()) == ([5, 2_000_000_000], [1, 2**40])
+    pairs = {
+        (int(table.found[i]), int(table.truth[j])): iou
+        for i, j, iou in zip(table.found_at, table.truth_at, table.iou.tolist(), strict=True)
+    }
+    assert pairs == {(2_000_000_000, 1): 1.0, (5, 2**40): 0.5}
+
+
+@given(seed=SEEDS, other=SEEDS)
+def test_large_numbers_match_as_small_ones_do(seed, other):
+    found, truth = stripes(seed), stripes(other)
+    one = counts(found, truth)
+    for large in (counts(found * 1000, truth), counts(found, truth * 1000)):
+        assert large.tp.tolist() == one.tp.tolist()
+        assert (large.found, large.truth) == (one.found, one.truth)
 
 
 def test_most_pairs_are_taken_even_where_a_single_pair_overlaps_more():

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from wsrpn.metrics import intervals, pixels
-from wsrpn.metrics.pixels import PixelCounts, counts, ladder, macro, pooled, rows, undefined, values
+from wsrpn.metrics.pixels import (
+    PixelCounts,
+    counts,
+    ladder,
+    macro,
+    pooled,
+    rows,
+    specificity,
+    undefined,
+    values,
+)
 
 SEEDS = st.integers(0, 199)
 ONE = np.ones((1, 1))
@@ -86,16 +96,36 @@ def test_pooled_is_the_figure_of_the_images_laid_side_by_side(seed):
 
 
 @given(seed=SEEDS)
-def test_macro_is_the_mean_of_the_images_that_have_the_figure(seed):
+def test_macro_is_the_mean_of_the_images_with_foreground_that_have_the_figure(seed):
     images = [counts(*masks(seed + 7 * i)) for i in range(5)]
     for name in pixels.FIGURES:
-        each = [getattr(one, name) for one in images]
+        each = [getattr(one, name) if one.tp + one.fn else math.nan for one in images]
         known = [value for value in each if not math.isnan(value)]
         per_image = values(name, rows(images))
         assert per_image.tolist() == pytest.approx(each, nan_ok=True)
         assert undefined(per_image) == len(each) - len(known)
         expected = sum(known) / len(known) if known else math.nan
         assert macro(per_image, np.ones((1, 5)))[0] == pytest.approx(expected, nan_ok=True)
+
+
+@given(seed=SEEDS)
+def test_specificity_is_the_share_of_empty_images_in_which_nothing_is_found(seed):
+    pairs = [masks(seed + 7 * i) for i in range(6)]
+    empty = [found for found, truth in pairs if not truth.any()]
+    per_image = specificity(rows(counts(*pair) for pair in pairs))
+    assert undefined(per_image) == len(pairs) - len(empty)
+    expected = sum(not found.any() for found in empty) / len(empty) if empty else math.nan
+    assert macro(per_image, np.ones((1, 6)))[0] == pytest.approx(expected, nan_ok=True)
+
+
+def test_normal_images_neither_raise_nor_lower_the_mean_of_those_with_foreground():
+    hit = counts(np.eye(4, dtype=bool), np.eye(4, dtype=bool) | (np.arange(4) == 0))
+    silent, alarm = PixelCounts(tn=16), PixelCounts(fp=3, tn=13)
+    for name in pixels.FIGURES:
+        expected = getattr(hit, name)
+        assert macro(values(name, rows([hit, silent, alarm])), np.ones((1, 3)))[0] == expected
+        assert np.isnan(macro(values(name, rows([silent, alarm])), np.ones((1, 2)))).all()
+    assert macro(specificity(rows([hit, silent, alarm, silent])), np.ones((1, 4)))[0] == 2 / 3
 
 
 def test_an_image_that_is_drawn_twice_counts_twice():

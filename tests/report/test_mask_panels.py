@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsrpn.report import draw
+from wsrpn.report import draw, marks
 from wsrpn.report.mask_panels import ALARM, HIT, MISS, Rows, errors, outlined, sheet
 
 
@@ -44,6 +44,10 @@ def test_errors_have_the_colours_of_hit_false_alarm_and_miss_over_the_image():
     for pixel, colour in zip(got, (HIT, MISS, ALARM), strict=False):
         np.testing.assert_allclose(pixel, 0.4 * 127.5 + 0.6 * np.array(colour), atol=0.51)
     assert got[3].tolist() == [128, 128, 128]
+
+
+def test_the_truth_has_one_colour_in_all_pictures():
+    assert MISS == tuple(bytes.fromhex(marks.TRUTH[1:]))
 
 
 def test_the_rim_of_the_truth_lies_inside_it_and_an_edge_of_the_image_is_no_rim():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from wsrpn.report import draw, marks, mask_view
+from wsrpn.report import draw, marks, mask_panels, mask_view
 from wsrpn.report.mask_panels import ALARM, HIT, MISS
 from wsrpn.report.mask_view import MaskPicture
 
@@ -94,6 +95,42 @@ def test_outlines_run_along_the_edges_of_objects():
         np.testing.assert_allclose((y.min(), x.min(), y.max(), x.max()), (top, left, bottom, right))
 
 
+def test_objects_are_matched_and_not_only_counted():
+    found = objects((10, 10, 20), (40, 60, 10), (0, 0, 5))
+    truth = objects((10, 12, 20), (50, 10, 8))
+    said = words(mask_view.panel(picture(found=found, truth=truth)))
+    assert "1 matched, 2 false, 1 missed at IoU 0.5" in said
+
+
+def test_lines_around_small_objects_are_thinner():
+    def widths(side):
+        some = objects((10, 10, side), (30, 60, side), size=(200, 200))
+        flat = np.full((200, 200), 0.5)
+        axes = mask_view.panel(picture(image=flat, score=flat, found=some, truth=some)).axes[0]
+        return [line.get_linewidth()[0] for line in axes.collections]
+
+    large, small = widths(60), widths(5)
+    assert large == pytest.approx([2.4 * 0.9, 0.9])
+    assert small[0] == pytest.approx(2.4 * small[1])
+    across = 5 * 72 * 3.4 / 200  # points on the page
+    assert sum(small) < across / 4, "what lies inside is seen"
+
+
+def test_the_overlay_is_as_large_as_the_image_and_lines_lie_on_the_rims():
+    shown = picture(truth=objects((10, 30, 20), (40, 60, 10)))
+    painted = mask_view.overlay(shown)
+    assert painted.shape == (*SIZE, 3)
+    found, truth = (np.array(to_rgb(c)) * 255 for c in (marks.FOUND, marks.TRUTH))
+    for row, column in ((10, 10), (29, 29), (20, 10), (40, 60), (49, 69)):
+        np.testing.assert_allclose(painted[row, column], found, atol=0.5)
+    for row, column in ((9, 35), (10, 35), (11, 35), (41, 65), (39, 65)):
+        np.testing.assert_allclose(painted[row, column], truth, atol=0.5)
+    for row, column in ((5, 5), (20, 20), (45, 65), (13, 45)):
+        assert painted[row, column].tolist() == [128] * 3
+    bare = mask_view.overlay(picture(truth=None))
+    assert not (bare == truth.round().astype(np.uint8)).all(-1).any()
+
+
 def test_an_object_at_the_edge_of_the_image_has_a_line_there():
     whole = objects((0, 0, 60), size=(60, 60))
     flat = np.full((60, 60), 0.5)
@@ -116,7 +153,8 @@ def test_objects_that_touch_have_outlines_of_their_own():
 def test_objects_and_pixels_are_counted_before_the_picture_is_reduced(monkeypatch):
     monkeypatch.setattr(mask_view, "SIDE", 20)
     said = words(mask_view.panel(picture()))
-    assert "Outlines · 2 found, 1 in the truth" in said
+    assert "1 matched, 1 false, 0 missed at IoU 0.5" not in said  # their IoU is a third
+    assert "0 matched, 2 false, 1 missed at IoU 0.5" in said
     assert "200 px hit, 300 false alarm, 200 missed" in said
     assert "a.png · Jaccard 0.29" in said
     assert "threshold 0.50" in said
@@ -141,6 +179,7 @@ def test_scores_share_one_scale_and_the_threshold_is_marked():
     figure = mask_view.panel(picture())
     shown = figure.axes[2].get_images()[0]
     assert shown.get_clim() == (0, 1)
+    assert shown.get_cmap().name == mask_panels.SCORES, "as in the pictures of a training"
     np.testing.assert_allclose(shown.get_array(), picture().score)
     (mark,) = [line for line in figure.axes[3].lines if line.get_marker() == "v"]
     assert list(mark.get_xdata()) == [0.5]
@@ -149,6 +188,7 @@ def test_scores_share_one_scale_and_the_threshold_is_marked():
 def test_without_a_truth_there_are_no_errors_and_no_figures():
     figure = mask_view.panel(picture(truth=None, said="", threshold=None))
     assert legends(figure) == ["found"]
+    assert "2 objects found" in words(figure)
     assert "Image, no truth is known" in words(figure)
     assert not any("hit" in text for text in words(figure))
     assert figure.axes[1].get_images()[0].get_array().mean() == 0.5
@@ -157,7 +197,7 @@ def test_without_a_truth_there_are_no_errors_and_no_figures():
 def test_masks_without_an_object_are_drawn():
     empty = np.zeros(SIZE, dtype=np.int32)
     figure = mask_view.panel(picture(found=empty, truth=empty, threshold=1.1))
-    assert "Outlines · 0 found, 0 in the truth" in words(figure)
+    assert "0 matched, 0 false, 0 missed at IoU 0.5" in words(figure)
     assert lines(figure.axes[0]) == {}
     rendered(figure)
 
@@ -169,24 +209,30 @@ def test_attention_and_drr_have_places_of_their_own():
     figure = mask_view.panel(picture(attention=grid, drr=drr))
     said = words(figure)
     assert {"Attention", "DRR of the CT", "0.00 (clear) to 0.80"} <= {*said}
-    overlay = figure.axes[3].get_images()[1].get_array()
-    row, column = np.unravel_index(overlay[..., 3].argmax(), SIZE)
+    looked = figure.axes[3].get_images()[1]
+    row, column = np.unravel_index(looked.get_array().argmax(), SIZE)
     assert (row // 20, column // 20) == (1, 2)
     assert (figure.axes[4].get_images()[0].get_array() == 0.25).all()
-    assert len(mask_view.panel(picture(drr=drr)).axes) == len(figure.axes) - 1
+    assert looked.get_clim() == (0, pytest.approx(0.8))
+    assert looked.colorbar is not None
+    assert (looked.cmap(0.8)[:3]) == colormaps[mask_panels.ATTENTION](0.8)[:3]
+    assert looked.cmap(0)[3] == 0, "the image is seen where nobody looks"
+    # The DRR has axes of its own, the attention and its scale two.
+    assert len(mask_view.panel(picture(drr=drr)).axes) == len(figure.axes) - 2
 
 
 def test_attention_that_is_flat_is_pale_and_told():
     figure = mask_view.panel(picture(attention=np.full((3, 4), 0.5)))
     assert "0.50 (clear) to 0.50, the same everywhere" in words(figure)
-    assert figure.axes[3].get_images()[1].get_array()[..., 3].max() == 0
+    shown = figure.axes[3].get_images()[1]
+    assert shown.cmap(shown.norm(shown.get_array())).max(axis=(0, 1))[3] == 0
 
 
 def test_a_sheet_has_every_image_with_its_figures():
     shown = [picture(), picture(name="b.png", truth=None, said="")]
     figure = mask_view.contact_sheet(shown, columns=3, title="beads")
     assert {"a.png", "Jaccard 0.29", "b.png", "beads"} <= {*words(figure)}
-    assert legends(figure) == ["truth", "found", "hit", "false alarm", "miss"]
+    assert legends(figure) == ["found", "hit", "false alarm", "line: truth, area: miss"]
     assert legends(mask_view.contact_sheet(shown[:1])) == ["hit", "false alarm", "miss"]
     assert legends(mask_view.contact_sheet(shown[1:])) == ["found"]
 

@@ -65,6 +65,30 @@ def test_a_rod_is_one_object_however_long_it_is():
     assert clean.objects(mask, touching="watershed").max() == 1
 
 
+@pytest.mark.parametrize("degrees", [26, 30, 34, 60, 64, 68])
+def test_a_rod_that_lies_askew_is_one_object_in_spite_of_the_steps_of_its_edge(degrees):
+    y, x = np.mgrid[-40:40, -40:40]
+    lean = np.radians(degrees)
+    along, across = x * np.cos(lean) + y * np.sin(lean), y * np.cos(lean) - x * np.sin(lean)
+    assert clean.objects((abs(along) < 30) & (abs(across) < 4), touching="watershed").max() == 1
+
+
+def test_saddles_are_looked_at_from_the_highest_down():
+    """The small disc between two others belongs to the one that it is hardly parted from.
+
+    Both of its saddles are more than 0.9 of its own radius; had the lower one come first, it would
+    be part of the other disc.
+    """
+    chain = [(45, 45, 30), (76, 45, 18), (101, 45, 24)]
+    for mirrored in (False, True):
+        mask = discs((90, 160), *chain) > 0
+        parts = clean.objects(mask[:, ::-1] if mirrored else mask, touching="watershed")
+        parts = parts[:, ::-1] if mirrored else parts
+        left, middle, right = (int(parts[y, x]) for x, y, _ in chain)
+        assert parts.max() == 2
+        assert middle == left != right
+
+
 def test_joined_objects_are_areas_through_corners_too():
     mask = np.eye(5, dtype=bool)
     assert clean.objects(mask).max() == 1

@@ -1,3 +1,4 @@
+import dataclasses
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 from torch import nn
 
@@ -14,11 +16,13 @@ from tests.segmentation import worlds
 from wsrpn import config as configs
 from wsrpn import models
 from wsrpn.config import MasksConfig
+from wsrpn.data import images
 from wsrpn.errors import InputError
+from wsrpn.masks.store import Store
 from wsrpn.predict import TrainedRun
 from wsrpn.segmentation import engine
 from wsrpn.segmentation.engine import answer, spans, windows
-from wsrpn.types import Batch
+from wsrpn.types import Batch, Record
 
 
 @given(
@@ -114,6 +118,28 @@ def test_grey_levels_are_those_of_training_which_keeps_eight_bits():
         run = TrainedRun(Path("run"), config, ("x",), worlds.Bright(classes=1), "0")
         found = answer(run, np.full((20, 30), 0.5001, dtype=np.float32))
     assert found[0, 0] == round(65535 / (1 + np.exp(-20 * (128 / 255 - 0.5))))
+
+
+@pytest.mark.parametrize("scale", ["fit", "native"])
+def test_deep_images_are_answered_from_the_bits_that_training_saw(tmp_path, scale):
+    """16-bit image and DRR of another size: resampled first and rounded once, as the store does."""
+    random = np.random.default_rng(0)
+    paths = []
+    for name, shape in (("image.png", (90, 70)), ("drr.png", (41, 37))):
+        paths.append(tmp_path / name)
+        Image.fromarray(random.integers(0, 65_536, shape, dtype=np.uint16)).save(paths[-1])
+    size = 32 if scale == "fit" else None
+    record = Record("a", paths[0], "p", (0.0,), drr=paths[1])
+    kept = Store((record,), size, kind="none")[0]
+    asked = []
+    run = unet(scale, tile=512)
+    run = dataclasses.replace(run, config=dataclasses.replace(
+        run.config, data=dataclasses.replace(run.config.data, size=32)))  # fmt: skip
+    run.model.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    answer(run, images.read(paths[0]), images.read(paths[1]))
+    (batch,) = asked
+    assert torch.equal((batch.images[0, 0] * 255).round(), torch.from_numpy(kept.image).float())
+    assert torch.equal((batch.drrs[0, 0] * 255).round(), torch.from_numpy(kept.drr).float())
 
 
 def test_answers_that_are_not_finite_are_refused():

@@ -88,8 +88,10 @@ def test_perfect_maps_have_perfect_figures_and_groups_have_their_own(tmp_path):
     data = base.load(DataConfig(source=str(worlds.data(tmp_path, numbered=True))))
     files = {record.id: record.mask for record in data.records}
     report = evaluate(Maps(_masks(tmp_path, files)), data, MaskCalibration(), by="site")
-    assert all(f.value == 1 for n, f in report.metrics.items() if n != "object_count_error")
+    others = {"object_count_error", "specificity"}
+    assert all(f.value == 1 for n, f in report.metrics.items() if n not in others)
     assert report.metrics["object_count_error"].value == 0
+    assert report.metrics["specificity"].value is None, "no image is without foreground"
     assert set(report.per_group) == {"a", "b"}
     with pytest.raises(InputError, match="Did you mean 'site'"):
         evaluate(Maps(_masks(tmp_path, files)), data, MaskCalibration(), by="sites")
@@ -106,22 +108,74 @@ def _masks(folder, files):
     return out
 
 
-def test_images_without_anything_are_counted_and_not_in_precision_and_recall(tmp_path):
+@pytest.fixture
+def two_normal(tmp_path):
+    """Six images, the first two of which are known to have nothing."""
     data = base.load(DataConfig(source=str(worlds.data(tmp_path, labels=""))))
     bare = tuple(dataclasses.replace(r, mask=None, labels=(0.0,)) for r in data.records[:2])
-    data = dataclasses.replace(data, classes=("x",), records=bare + tuple(
+    return dataclasses.replace(data, classes=("x",), records=bare + tuple(
         dataclasses.replace(r, labels=(1.0,)) for r in data.records[2:]
     ))  # fmt: skip
-    none = {}
-    for record in data.records:
-        none[record.id] = tmp_path / "none" / record.id
-        maps.write(none[record.id], np.zeros(known_shape(record), dtype=np.uint16))
-    report = evaluate(Maps(none), data, MaskCalibration(), bootstrap=0)
-    assert report.metrics["jaccard"].value == pytest.approx(2 / 6)
+
+
+def of_levels(folder, data, levels) -> Maps:
+    """Maps that have one level everywhere."""
+    made = {}
+    for record, level in zip(data.records, levels, strict=True):
+        made[record.id] = folder / "flat" / record.id
+        maps.write(made[record.id], np.full(known_shape(record), level, dtype=np.uint16))
+    return Maps(made)
+
+
+def test_images_without_foreground_are_of_specificity_and_of_no_mean(tmp_path, two_normal):
+    data = two_normal
+    # One normal image is filled, and so are three of the four that have something.
+    report = evaluate(
+        of_levels(tmp_path, data, [0, 65535, 0, 65535, 65535, 65535]), data, MaskCalibration(),
+        bootstrap=0,
+    )  # fmt: skip
+    shares = []
+    for record in data.records[3:]:
+        from PIL import Image
+
+        shares.append((np.asarray(Image.open(record.mask)) > 0).mean())
+    slow = {
+        "jaccard": np.mean([0, *shares]),
+        "dice": np.mean([0, *(2 * share / (1 + share) for share in shares)]),
+        "precision": np.mean(shares),  # nothing is found in the image before them
+        "recall": 3 / 4,
+        "specificity": 1 / 2,
+    }
+    for name, value in slow.items():
+        assert report.metrics[name].value == pytest.approx(value), name
+    assert any("2 images with an empty mask" in line for line in report.warnings)
+    assert any("precision leaves out 1 image " in line for line in report.warnings)
+
+
+def test_replicates_that_draw_no_image_of_a_group_do_not_count(tmp_path):
+    """A group of one patient has no interval but its own value, whatever the others draw."""
+    data = base.load(DataConfig(source=str(worlds.data(tmp_path, numbered=True))))
+    data = dataclasses.replace(data, records=tuple(
+        dataclasses.replace(r, extra={"site": "lone" if k == 0 else "rest"})
+        for k, r in enumerate(data.records)
+    ))  # fmt: skip
+    report = evaluate(
+        of_levels(tmp_path, data, [65535] * 6), data, MaskCalibration(), by="site", bootstrap=200
+    )
+    for name, figure in report.per_group["lone"].items():
+        if figure.value is not None:
+            assert (figure.low, figure.high) == (pytest.approx(figure.value),) * 2, name
+
+
+def test_where_nothing_is_found_that_is_said(tmp_path, two_normal):
+    report = evaluate(
+        of_levels(tmp_path, two_normal, [0] * 6), two_normal, MaskCalibration(), bootstrap=0
+    )
+    assert report.metrics["jaccard"].value == 0
     assert report.metrics["precision"].value is None
     assert report.metrics["recall"].value == 0
-    assert any("precision leaves out 6 images" in line for line in report.warnings)
-    assert any("recall leaves out 2 images" in line for line in report.warnings)
+    assert report.metrics["specificity"].value == 1
+    assert any("precision leaves out 4 images" in line for line in report.warnings)
     assert any("Nothing is found in any image" in line for line in report.warnings)
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from wsrpn.data import images, labels, mask_check, splits
 from wsrpn.data.images import ImageReadError
 from wsrpn.data.mask_check import MaskLook
+from wsrpn.errors import counted
 from wsrpn.types import SPLITS, Dataset, Record
 
 TINY = 1e-4  # share of the image's area; a box of 1 % of both sides
@@ -30,6 +32,7 @@ class Look:
         reason: why it cannot be read.
         missing: files that are not there, the image, its mask and its DRR.
         mask: what the mask says, if there is one; it must be as large as the image.
+        drr: why the DRR cannot be read.
     """
 
     size_px: tuple[int, int] | None = None
@@ -37,6 +40,7 @@ class Look:
     reason: str = ""
     missing: tuple[str, ...] = ()
     mask: MaskLook | None = None
+    drr: str = ""
 
 
 def check(
@@ -61,7 +65,9 @@ def check(
     boxes = box_findings(dataset, looks)
     odd = labels.doubts(dataset.classes)
     odd += [told for told in labels.commas(dataset.classes) if told in dataset.notes]
-    found = {
+    # What is a warning below is not said twice.
+    notes = [n for n in (*dataset.notes, *dataset.training_notes) if n not in odd]
+    found: dict[str, Any] = {
         "name": dataset.name,
         "images": len(dataset),
         "patients": len({record.patient for record in dataset.records}),
@@ -78,15 +84,17 @@ def check(
         "masks": sum(record.mask is not None for record in dataset.records),
         "mask_pixels": mask_check.facts(dataset, drawn),
         "odd_masks": masks,
+        "unreadable_masks": [i for i, mask in drawn.items() if mask.fault and not mask.misfit],
+        "unreadable_drrs": {i: look.drr for i, look in looks.items() if look.drr},
         "sizes_px": _size_range(looks),
         "missing": missing,
         "unreadable": unreadable,
         "duplicates": twins["same split"],
         "duplicates_across_splits": twins["across splits"],
         "patient_leaks": splits.leaks(dataset),
-        # What is a warning below is not said twice.
-        "notes": [n for n in (*dataset.notes, *dataset.training_notes) if n not in odd],
+        "notes": [],
     }
+    found["notes"] = [*notes, *_of_masks(found)]
     problems, warnings = _findings(found, boxes)
     return {**found, "problems": problems, "warnings": [*warnings, *odd]}
 
@@ -117,7 +125,16 @@ def look(record: Record) -> Look:
     mask = None
     if record.mask is not None and record.mask.exists():
         mask = mask_check.look(record.mask, (size[0], size[1]))
-    return Look((size[0], size[1]), digest, missing=missing, mask=mask)
+    drr = "" if record.drr is None or not record.drr.exists() else _fault(record.drr)
+    return Look((size[0], size[1]), digest, missing=missing, mask=mask, drr=drr)
+
+
+def _fault(path: Path) -> str:
+    try:
+        images.read(path)
+    except ImageReadError as error:
+        return str(error)
+    return ""
 
 
 def _split_counts(dataset: Dataset, name: Any) -> dict[str, int]:
@@ -218,35 +235,73 @@ def _size_range(looks: dict[str, Look]) -> dict[str, list[int]]:
 
 def _findings(found: dict[str, Any], boxes: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     missing = [path for paths in found["missing"].values() for path in paths]
+    odd, bad = found["odd_masks"], found["unreadable_masks"]
+    misfits = [said for name, said in odd.items() if name not in bad]
+    twins = _pairs(found["duplicates_across_splits"])
+    # Each with its way out.
     problems = [
-        *_counted(missing, "files are missing"),
-        *_counted(list(found["unreadable"].values()), "files cannot be read"),
-        *_counted(list(found["odd_masks"].values()), "masks do not fit their image"),
-        *_counted(found["patient_leaks"], "patients are in more than one split"),
-        *_counted(_pairs(found["duplicates_across_splits"]), "images are in more than one split"),
-        *_counted(boxes["wholly_outside"], "boxes lie outside their image"),
-    ]
+        *_counted(missing, "file", ("is missing", "are missing"),
+                  "Put them there, or take their rows or cells out of the table."),
+        *_counted(list(found["unreadable"].values()), "file", ("cannot be read",) * 2,
+                  "Fetch or export them again, or take their rows out of the table."),
+        *_counted(list(found["unreadable_drrs"].values()), "DRR", ("cannot be read",) * 2,
+                  "Fetch or export them again, or take their cells out of the table."),
+        *_counted([odd[name] for name in bad], "mask", ("cannot be read as a mask",) * 2,
+                  "Save them as PNG or TIFF with one whole number in each pixel, 0 outside."),
+        *_counted(misfits, "mask", ("does not fit its image", "do not fit their image"),
+                  mask_check.AS_STORED),
+        *_counted(found["patient_leaks"], "patient", ("is in more than one split",
+                  "are in more than one split"), "Put all images of a patient into one split."),
+        *_counted(twins, "image", ("is in more than one split", "are in more than one split"),
+                  "Keep each in one split."),
+        *_counted(boxes["wholly_outside"], "box", ("lies outside its image",
+                  "lie outside their image"), "Boxes are in pixels of the image as it is stored."),
+    ]  # fmt: skip
     warnings = [
-        *_counted(_pairs(found["duplicates"]), "images are there more than once"),
-        *_counted(boxes["partly_outside"], "boxes reach out of their image and will be clipped"),
-        *_counted(boxes["tiny"], "boxes are smaller than 1 % of both sides"),
-        *_counted(boxes["whole_image"], "boxes cover nearly the whole image"),
-        *_counted(boxes["repeated"], "boxes are there twice"),
-        *_counted(boxes["box_without_label"], "boxes have a class that their image's labels deny"),
-        *_counted(boxes["label_without_box"], "labels have no box although boxes are known"),
-    ]
-    for ids, what in mask_check.warnings(found["mask_pixels"]):
-        warnings += _counted(ids, what)
+        *_counted(_pairs(found["duplicates"]), "image", ("is there more than once",
+                  "are there more than once")),
+        *_counted(boxes["partly_outside"], "box", ("reaches out of its image and will be clipped",
+                  "reach out of their image and will be clipped")),
+        *_counted(boxes["tiny"], "box", ("is smaller than 1 % of both sides",
+                  "are smaller than 1 % of both sides")),
+        *_counted(boxes["whole_image"], "box", ("covers nearly the whole image",
+                  "cover nearly the whole image")),
+        *_counted(boxes["repeated"], "box", ("is there twice", "are there twice")),
+        *_counted(boxes["box_without_label"], "box", ("has a class that its image's labels deny",
+                  "have a class that their image's labels deny")),
+        *_counted(boxes["label_without_box"], "label", ("has no box although boxes are known",
+                  "have no box although boxes are known")),
+    ]  # fmt: skip
+    for ids, noun, what, way_out in mask_check.warnings(found["mask_pixels"]):
+        warnings += _counted(ids, noun, what, way_out)
     return problems, [*warnings, *_lacking(found)]
 
 
+def _drawn_on(found: dict[str, Any]) -> bool:
+    """Whether most images have a mask: then masks, not labels, are what is learned from."""
+    return bool(found["masks"] and 2 * found["masks"] >= found["images"])
+
+
+def _of_masks(found: dict[str, Any]) -> list[str]:
+    """What data without any class are for, if they have masks."""
+    if found["classes"] or not _drawn_on(found):
+        return []
+    return [f"{counted(found['masks'], 'mask')} and no class: models that segment learn from them."]
+
+
 def _lacking(found: dict[str, Any]) -> list[str]:
-    """Classes of which nothing can be learned, or nothing measured in a split."""
+    """Classes of which nothing can be learned, or nothing measured in a split.
+
+    Where most images have a mask, no class or a single one that every image shows is no gap: the
+    pixels outside are what has it not.
+    """
+    drawn = _drawn_on(found)
     if not found["classes"]:
-        return ["there is no class: nothing can be learned or measured here."]
+        return [] if drawn else ["there is no class: nothing can be learned or measured here."]
+    needed = ("present",) if drawn and len(found["classes"]) == 1 else ("present", "absent")
     lacking: dict[str, list[str]] = defaultdict(list)
     for name, counts in found["classes"].items():
-        kinds = [kind for kind in ("present", "absent") if not counts[kind]]
+        kinds = [kind for kind in needed if not counts[kind]]
         if kinds and found["images"]:
             lacking[" or ".join(kinds)].append(name)
     gone = {name for names in lacking.values() for name in names}
@@ -254,7 +309,7 @@ def _lacking(found: dict[str, Any]) -> list[str]:
     for split, classes in found["prevalence"].items():
         if not found["splits"][split]["images"]:
             continue
-        for kind in ("present", "absent"):
+        for kind in needed:
             names = [n for n, counts in classes.items() if not counts[kind] and n not in gone]
             if names:
                 told.append(f"split {split}: no image has the label {kind} of {', '.join(names)}.")
@@ -265,12 +320,17 @@ def _pairs(groups: Sequence[Sequence[str]]) -> list[str]:
     return [" = ".join(group) for group in groups]
 
 
-def _counted(items: Sequence[str], what: str) -> list[str]:
+def _counted(
+    items: Sequence[str], noun: str, what: tuple[str, str], way_out: str = ""
+) -> list[str]:
+    """How many there are, what one or several of them do, which, and what can be done."""
     if not items:
         return []
-    different = list(dict.fromkeys(items))
+    # Whole sentences may be among them.
+    different = [item.removesuffix(".") for item in dict.fromkeys(items)]
     more = f", … {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
-    return [f"{len(items)} {what}: {', '.join(different[:_SHOWN])}{more}."]
+    head = f"{counted(len(items), noun)} {what[len(items) > 1]}"
+    return [f"{head}: {', '.join(different[:_SHOWN])}{more}.{' ' * bool(way_out)}{way_out}"]
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -280,7 +340,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"{found['name']}: {found['images']} images of {found['patients']} patients "
         f"({', '.join(parts)})",
         f"boxes: {found['boxes']['count']} · boxes known of {found['boxes']['images_known']} images"
-        f" · masks: {found['masks']} · {_of_texts(found['text'])}",
+        f" · masks: {found['masks']}{_unusable(found)} · {_of_texts(found['text'])}",
     ]
     if found["masks"]:
         told.append(mask_check.line(found["mask_pixels"]))
@@ -295,6 +355,12 @@ def lines(found: dict[str, Any]) -> list[str]:
     for title in ("notes", "warnings", "problems"):
         told += [f"{title[:-1]}: {text}" for text in found[title]]
     return told
+
+
+def _unusable(found: dict[str, Any]) -> str:
+    """How many of the masks are not there or cannot be used."""
+    count = found["masks"] - found["mask_pixels"]["whole"]
+    return f" ({count} of them cannot be used)" if count else ""
 
 
 def _of_texts(found: dict[str, float | int]) -> str:

@@ -38,6 +38,10 @@ _PLUGINS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, Tif
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM")  # MPO comes through JPEG
 _DICOM_SUFFIXES = {".dcm", ".dicom"}
 _DEEP = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+GREY = (
+    "What is not black becomes 255 with Pillow by "
+    "Image.open(IN).convert('L').point(lambda v: 255 * (v > 0)).save(OUT)."
+)
 
 
 class ImageReadError(InputError):
@@ -137,8 +141,8 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "
 def numbers(path: Path, *, max_pixels: int = MAX_PIXELS) -> Int[np.ndarray, "h w"]:
     """Decode a picture of labels: numbers as they are stored, and no grey levels.
 
-    A palette gives its indices, or its shades where all of them are grey. JPEG does not keep
-    numbers: there, what is brighter than half of white is 255 and the rest 0. Of DICOM and
+    A palette gives its indices, or its shades where they are grey and all different. JPEG does not
+    keep numbers: there, what is brighter than half of white is 255 and the rest 0. Of DICOM and
     MetaImage it is only told what is above 0.
 
     Raises:
@@ -165,17 +169,33 @@ def _numbers(path: Path, image: Image.Image) -> Int[np.ndarray, "h w"]:
         return (np.asarray(image.convert("L")) > 127).astype(np.int32) * 255
     if image.mode == "P":
         shades = np.asarray(image.convert("RGB"))
+        indices = np.asarray(image)
         grey = (shades == shades[..., :1]).all()
-        return (shades[..., 0] if grey else np.asarray(image)).astype(np.int32)
+        # Indices that share a shade are objects of their own.
+        apart = grey and len(np.unique(shades[..., 0])) == len(np.unique(indices))
+        return (shades[..., 0] if apart else indices).astype(np.int32)
     values = np.asarray(image)
     if values.ndim == 3:
         colours = values[..., :1] if image.mode == "LA" else values[..., :3]
         if image.mode not in ("LA", "RGB", "RGBA") or (colours != colours[..., :1]).any():
-            raise ImageReadError.of(path, "in colour; a mask has one number in each pixel.")
+            raise ImageReadError.of(path, f"in colour; a mask has one number in each pixel. {GREY}")
         values = colours[..., 0]
     if np.issubdtype(values.dtype, np.floating) and (values != np.round(values)).any():
         raise ImageReadError.of(path, "fractions; a mask has a whole number in each pixel.")
+    if _is_unsigned(image):
+        values = values.view(np.uint32)
+    largest = np.iinfo(np.int32).max
+    if not (values.min() >= -largest and values.max() <= largest):
+        raise ImageReadError.of(
+            path, f"numbers beyond {largest:,}; number the objects of a mask from 1 on."
+        )
     return values.astype(np.int32)
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    """Whether these are the unsigned 32-bit numbers of a TIFF, which Pillow takes for signed."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
 
 
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

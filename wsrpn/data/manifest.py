@@ -239,7 +239,9 @@ def _notes(
     unlabelled: Set[str],
 ) -> list[str]:
     notes = _misspelt(table.columns)
-    if "labels" not in table:
+    drawn = sum(record.mask is not None for record in records)
+    if "labels" not in table and (not drawn or 2 * drawn < len(records)):
+        # Said only where masks are not what is learned from.
         notes.append(f"{table.path.name} has no column 'labels': all labels are unknown.")
     elif unlabelled:
         names = ", ".join(sorted(unlabelled))

@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: images with boxes, names of the classes, and the split."""
+"""A contact sheet of a data set: images with boxes and masks, names of the classes, the split."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 from PIL import Image, ImageDraw, ImageFont
 
 from wsrpn import files
@@ -16,6 +17,8 @@ from wsrpn.types import Dataset, Record
 
 # Told apart on grey and by colour-blind eyes (Okabe and Ito, 2008).
 COLOURS = ("#F0E442", "#56B4E9", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#0072B2")
+MASK = (0x56, 0xB4, 0xE9)  # rims of masks
+_TINT = 0.3  # of what is inside, so that an inverted mask is seen
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 LINE, GAP = 13, 6  # pixels: of a line of text, between images
 STRIP = 2 * LINE + 6  # below an image
@@ -24,11 +27,12 @@ STRIP = 2 * LINE + 6  # below an image
 def contact_sheet(
     dataset: Dataset, path: Path, *, count: int = 24, columns: int = 6, side: int = 192
 ) -> None:
-    """Draw images of a data set with their boxes and labels into one PNG.
+    """Draw images of a data set with their boxes, masks and labels into one PNG.
 
     Every class has its turn, images with its boxes before others, then images without any finding;
     below an image stand its split and labels, a question mark behind an unknown one. A box has the
-    colour of its class, and its name where it fits. Images that cannot be read are grey.
+    colour of its class, and its name where it fits. Objects of a mask have a rim each and a tint,
+    and the share that is inside stands below. Images that cannot be read are grey.
 
     Args:
         dataset: any.
@@ -53,8 +57,9 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for position, record in enumerate(chosen):
         x, y = position % columns * (side + GAP), position // columns * (side + STRIP)
-        sheet.paste(_thumbnail(record, dataset.classes, side, font), (x, y))
-        for line, text in enumerate(_caption(record, dataset.classes)):
+        picture, said = _thumbnail(record, dataset.classes, side, font)
+        sheet.paste(picture, (x, y))
+        for line, text in enumerate(_caption(record, dataset.classes, said)):
             draw.text((x + 3, y + side + LINE * line), _cut(text, side - 6, font), "white", font)
     for line, parts in enumerate(names):
         for x, index in parts:
@@ -108,32 +113,69 @@ def _evenly(records: Sequence[Record], count: int) -> list[Record]:
     return [records[place] for place in places]
 
 
-def _caption(record: Record, classes: Sequence[str]) -> tuple[str, str]:
+def _caption(record: Record, classes: Sequence[str], mask: str) -> tuple[str, str]:
     pairs = list(zip(classes, record.labels, strict=True))
     named = [n for n, v in pairs if v == 1] + [f"{n}?" for n, v in pairs if math.isnan(v)]
     said = ", ".join(named) or ("no finding" if classes else "")
-    return f"{record.split or '-'}  {Path(record.id).name}", said
+    words = "  ".join(word for word in (mask, said) if word)
+    return f"{record.split or '-'}  {Path(record.id).name}", words
 
 
-def _thumbnail(record: Record, classes: Sequence[str], side: int, font: Font) -> Image.Image:
+def _thumbnail(
+    record: Record, classes: Sequence[str], side: int, font: Font
+) -> tuple[Image.Image, str]:
+    """The image with what is drawn on it, and what is said of its mask."""
     try:
         grey = images.read(record.path)
     except ImageReadError:
-        return Image.new("RGB", (side, side), "grey")
+        return Image.new("RGB", (side, side), "grey"), ""
     scale = side / max(grey.shape)
     size = (max(round(grey.shape[1] * scale), 1), max(round(grey.shape[0] * scale), 1))
     small = Image.fromarray((grey * 255).round().astype(np.uint8)).resize(size)
     picture = Image.new("RGB", (side, side), "black")
-    picture.paste(small.convert("RGB"), (0, 0))
+    objects, said = _mask(record, (grey.shape[0], grey.shape[1]))
+    small = small.convert("RGB")
+    picture.paste(small if objects is None else _masked(small, objects), (0, 0))
     draw = ImageDraw.Draw(picture)
+    thick = 2 if objects is None else 1  # rims are not to be hidden
     for box in record.boxes:
         x1, y1, x2, y2 = (value * scale for value in box.xyxy_px)
-        draw.rectangle((x1, y1, x2, y2), outline=colour(box.label), width=2)
+        draw.rectangle((x1, y1, x2, y2), outline=colour(box.label), width=thick)
         name = _name(classes[box.label])
         if font.getlength(name) + 4 <= min(x2, side) - max(x1, 0):  # else its colour says it
             at = (max(x1, 0) + 3, max(y1, 0) + 1)
             draw.text(at, name, colour(box.label), font, stroke_width=1, stroke_fill="black")
-    return picture
+    return picture, said
+
+
+def _mask(record: Record, size_px: tuple[int, int]) -> tuple[Int[np.ndarray, "h w"] | None, str]:
+    """The numbers of a mask, if they can be used, and what is said of it."""
+    if record.mask is None:
+        return None, ""
+    try:
+        found = images.numbers(record.mask)
+    except ImageReadError:
+        return None, "mask unreadable"
+    if found.shape != size_px:
+        return None, "mask of another size"
+    share = float((found > 0).mean())
+    return found, f"mask {share:.0%}" if share >= 0.095 or not share else f"mask {share:.1%}"
+
+
+def _masked(picture: Image.Image, objects: Int[np.ndarray, "h w"]) -> Image.Image:
+    """The small picture with a tint inside the mask, and a rim around each of its objects."""
+    (wide, high), (h, w) = picture.size, objects.shape
+    rows = ((np.arange(high) + 0.5) * h / high).astype(np.intp)
+    columns = ((np.arange(wide) + 0.5) * w / wide).astype(np.intp)
+    seen = objects[np.ix_(rows, columns)]
+    beside = np.pad(seen, 1)  # the edge of the image is a rim, too
+    ends = np.zeros(seen.shape, dtype=bool)
+    for other in (beside[:-2, 1:-1], beside[2:, 1:-1], beside[1:-1, :-2], beside[1:-1, 2:]):
+        ends |= seen > other  # of two that touch the greater number: one line between them
+    painted = np.asarray(picture, dtype=np.float32)
+    opaque = np.where(ends & (seen > 0), 1.0, _TINT * (seen > 0))[..., None]
+    mixed = (1 - opaque) * painted + opaque * np.array(MASK, dtype=np.float32)
+    return Image.fromarray(mixed.round().astype(np.uint8))
 
 
 def _cut(text: str, width: int, font: Font) -> str:

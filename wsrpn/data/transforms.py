@@ -29,12 +29,18 @@ def resize(sample: Sample, size: int) -> Sample:
     return dataclasses.replace(sample, image=resized(sample.image, size), mask=mask, drr=drr)
 
 
-def resized(image: Float[Tensor, "c h w"], size: int) -> Float[Tensor, "c size size"]:
-    """An image at `size` × `size`, bilinear with antialiasing; itself where it has that size."""
-    if image.shape[-2:] == (size, size):
+def resized(image: Float[Tensor, "c h w"], size: int | tuple[int, int]) -> Float[Tensor, "c a b"]:
+    """An image at another size, bilinear with antialiasing; itself where it has that size.
+
+    Args:
+        image: in [0, 1].
+        size: height and width, or the one number that both are.
+    """
+    shape = (size, size) if isinstance(size, int) else size
+    if image.shape[-2:] == shape:
         return image
     scaled = functional.interpolate(
-        image[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        image[None], size=shape, mode="bilinear", antialias=True, align_corners=False
     )
     return scaled[0].clamp(0, 1)
 

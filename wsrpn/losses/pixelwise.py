@@ -5,6 +5,7 @@ Soft targets count as so much of a yes and the rest of a no, for which all losse
 the target.
 """
 
+import math
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -119,11 +120,13 @@ def attention_loss(
     """Cross-entropy of an attention map against the mask on its grid.
 
     The mask is brought to the grid by its largest value per cell, so a nodule of a few pixels is
-    still there at stride 32; its mean would tell the cell that it holds next to nothing.
+    still there at stride 32; its mean would tell the cell that it holds next to nothing. Cells are
+    squares of 2^n pixels that begin at the upper left, as the models' are: they pad an image at the
+    lower right, and nothing is inside there.
 
     Args:
         attention: where the model looks, as logits.
-        target: 1 inside, 0 outside, at any size.
+        target: 1 inside, 0 outside; a cell is the smallest square with which the grid covers it.
         pos_weight: price of a cell that is missed.
 
     Returns:
@@ -131,11 +134,14 @@ def attention_loss(
 
     Example:
         >>> import torch
-        >>> one_pixel = torch.zeros(1, 1, 8, 8).index_fill(2, torch.tensor([5]), 1.0)
+        >>> one_pixel = torch.zeros(1, 1, 8, 4).index_fill(2, torch.tensor([5]), 1.0)
         >>> attention_loss(torch.tensor([[[[-200.0], [200.0]]]]), one_pixel)
         tensor([0.])
     """
-    cells = functional.adaptive_max_pool2d(target.float(), attention.shape[-2:])
+    (height, width), (rows, columns) = target.shape[-2:], attention.shape[-2:]
+    side = 2 ** max(math.ceil(math.log2(max(height / rows, width / columns))), 0)
+    beyond = (0, columns * side - width, 0, rows * side - height)
+    cells = functional.max_pool2d(functional.pad(target.float(), beyond), side)
     return _bce(attention, cells, pos_weight)
 
 

@@ -119,9 +119,8 @@ def feed(
         )
     if failed:
         dataset = dataset.where(lambda record: record.id not in failed)
-        store = _store(dataset, config, cache)
-        store.prepare()
-    samples = _Samples(dataset, store, config, training=training)
+    kept = [index for index in range(len(store)) if index not in store.failed]
+    samples = _Samples(dataset, store, kept, config, training=training)
     sampler = EpochSampler(
         len(samples),
         batch=config.train.batch,
@@ -173,9 +172,16 @@ class _Samples(torch_data.Dataset[Batch]):
     """Whole batches by their keys; a failure travels as its sentence."""
 
     def __init__(
-        self, dataset: Dataset, store: Store, config: RunConfig, *, training: bool
+        self,
+        dataset: Dataset,
+        store: Store,
+        kept: Sequence[int],
+        config: RunConfig,
+        *,
+        training: bool,
     ) -> None:
-        self.dataset, self.store = dataset, store
+        # The store also counts what cannot be read: `kept` are the places of the others.
+        self.dataset, self.store, self.kept = dataset, store, kept
         self.side, self.seed = config.data.size, config.train.seed
         self.native, self.training = config.masks.scale == "native", training
         self.augment: AugmentConfig | None = config.data.augment if training else None
@@ -185,7 +191,7 @@ class _Samples(torch_data.Dataset[Batch]):
             self.windows = [
                 (index, number, *corner)
                 for index in range(len(dataset))
-                for number, corner in enumerate(corners(store.size_px(index), self.side))
+                for number, corner in enumerate(corners(store.size_px(kept[index]), self.side))
             ]
 
     def __len__(self) -> int:
@@ -206,7 +212,7 @@ class _Samples(torch_data.Dataset[Batch]):
         generator = generator_of(self.seed, epoch, index)
         # As many draws whatever is switched on: crops do not move the turns.
         down, right, turn = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
-        planes = self.store[index]
+        planes = self.store[self.kept[index]]
         if self.native:
             height, width = planes.image.shape
             top = int(down * (max(height - self.side, 0) + 1))
@@ -222,12 +228,13 @@ class _Samples(torch_data.Dataset[Batch]):
         return augment(sample, self.augment, generator, edge=edge)
 
     def _whole(self, index: int) -> Sample:
-        return _sample(self.dataset.records[index].id, self.store[index])
+        return _sample(self.dataset.records[index].id, self.store[self.kept[index]])
 
     def _window(self, index: int) -> Sample:
         image, number, top, left = self.windows[index]
         name = f"{self.dataset.records[image].id}{_MARK}{number}"
-        return _sample(name, cut(self.store[image], top, left, self.side))
+        planes = self.store[self.kept[image]]
+        return _sample(name, cut(planes, top, left, self.side))
 
 
 def cut(planes: Planes, top: int, left: int, side: int) -> Planes:

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from filelock import FileLock
 from jaxtyping import Float, UInt8
-from torch.nn import functional
 
 from wsrpn import files
 from wsrpn.data import images
 from wsrpn.data.cache import Kind, fingerprint
 from wsrpn.data.images import ImageReadError
+from wsrpn.data.mask_check import AS_STORED, misfit
+from wsrpn.data.transforms import resized
 from wsrpn.errors import InputError
 from wsrpn.masks import truth
 from wsrpn.types import Record
@@ -74,6 +75,7 @@ class Store:
         self.failed: dict[int, str] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
         self._kept: dict[int, Bytes] = {}
+        self._last: tuple[int, Planes] | None = None
         self._ready = False
 
     def __len__(self) -> int:
@@ -89,11 +91,17 @@ class Store:
             raise ImageReadError(self.failed[index])
         if index in self._kept:
             return self._unpacked(index, self._kept[index])
+        # Where nothing is kept, the windows of an image would each decode it; they come in a row.
+        if self._last is not None and self._last[0] == index:
+            return self._last[1]
         try:
-            return self._decoded(index)
+            planes = self._decoded(index)
         except ImageReadError as error:
             self.failed[index] = str(error)
             raise
+        if self.size is None:
+            self._last = (index, planes)
+        return planes
 
     def size_px(self, index: int) -> tuple[int, int]:
         """Height and width of the stored file; known after `prepare`."""
@@ -132,7 +140,7 @@ class Store:
         record = self.records[index]
         self._sizes[index] = own = images.size(record.path)
         if record.mask is not None and (other := images.size(record.mask)) != own:
-            raise ImageReadError.of(record.mask, truth.misfit(other, own))
+            raise ImageReadError.of(record.mask, f"{misfit(other, own)} {AS_STORED}")
         if record.drr is not None:
             images.size(record.drr)
 
@@ -153,8 +161,8 @@ class Store:
             raise InputError(f"{record.id}: has no mask, and is not known to have nothing.")
         shape = own if self.size is None else (self.size, self.size)
         inside = known.inside.astype(np.float32)
-        drr = None if record.drr is None else _at(images.read(record.drr), shape)
-        return Planes(_at(grey, shape), _at(inside, shape), drr, own)
+        drr = None if record.drr is None else plane_at(images.read(record.drr), shape)
+        return Planes(plane_at(grey, shape), plane_at(inside, shape), drr, own)
 
     def _shape(self, index: int) -> tuple[int, int]:
         return self._sizes[index] if self.size is None else (self.size, self.size)
@@ -231,11 +239,15 @@ class Store:
         files.write_json(about, description)
 
 
-def _at(levels: Float[np.ndarray, "h w"], shape: tuple[int, int]) -> UInt8[np.ndarray, "a b"]:
-    """Values in [0, 1] at another size, bilinear with antialiasing, rounded to 8 bits."""
-    plane = torch.from_numpy(np.ascontiguousarray(levels, dtype=np.float32))[None, None]
-    if plane.shape[2:] != shape:
-        plane = functional.interpolate(
-            plane, size=shape, mode="bilinear", antialias=True, align_corners=False
-        ).clamp(0, 1)
-    return (plane[0, 0] * 255).round().to(torch.uint8).numpy()
+def plane_at(levels: Float[np.ndarray, "h w"], shape: tuple[int, int]) -> UInt8[np.ndarray, "a b"]:
+    """Values in [0, 1] at a size, as 8 bits: all that a model of masks ever sees of an image.
+
+    Resampled first and rounded once, so that deeper files keep what they can.
+
+    Args:
+        levels: of any size.
+        shape: height and width.
+    """
+    plane = torch.from_numpy(np.ascontiguousarray(levels, dtype=np.float32))[None]
+    scaled = resized(plane, shape)[0] * 255
+    return scaled.round_().to(torch.uint8).numpy()

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 
 from wsrpn.data import images
 from wsrpn.data.images import ImageReadError
+from wsrpn.data.mask_check import AS_STORED, NOTHING_THERE, misfit
 from wsrpn.errors import InputError, counted
 from wsrpn.types import Dataset, Record, Split
 
@@ -50,7 +51,7 @@ def read(path: Path, size_px: tuple[int, int]) -> Truth:
     """
     own = images.size(path)
     if own != tuple(size_px):
-        raise ImageReadError.of(path, misfit(own, size_px))
+        raise ImageReadError.of(path, f"{misfit(own, size_px)} {AS_STORED}")
     found = images.numbers(path)
     if found.min() < 0:
         raise ImageReadError.of(path, "negative numbers; 0 is outside and anything above inside.")
@@ -60,21 +61,9 @@ def read(path: Path, size_px: tuple[int, int]) -> Truth:
     return Truth(found if instances else (found > 0).astype(np.int32), instances)
 
 
-def misfit(own: tuple[int, int], size_px: tuple[int, int]) -> str:
-    """What is said of a mask of another size than its image; both are height and width."""
-    return (
-        f"the mask has {own[1]} × {own[0]} pixels and its image {size_px[1]} × {size_px[0]}; "
-        "a mask is drawn on the image as it is stored."
-    )
-
-
 def has_truth(record: Record) -> bool:
     """Whether the pixels of an image are known: by a mask, or because there is nothing on it."""
-    return record.mask is not None or _is_clear(record)
-
-
-def _is_clear(record: Record) -> bool:
-    return bool(record.labels) and all(label == 0 for label in record.labels)
+    return record.mask is not None or record.is_clear
 
 
 def of(record: Record, size_px: tuple[int, int]) -> Truth | None:
@@ -89,7 +78,7 @@ def of(record: Record, size_px: tuple[int, int]) -> Truth | None:
     """
     if record.mask is not None:
         return read(record.mask, size_px)
-    return Truth(np.zeros(size_px, dtype=np.int32), False) if _is_clear(record) else None
+    return Truth(np.zeros(size_px, dtype=np.int32), False) if record.is_clear else None
 
 
 def usable(dataset: Dataset, split: Split) -> tuple[Dataset, tuple[str, ...]]:
@@ -120,7 +109,7 @@ def usable(dataset: Dataset, split: Split) -> tuple[Dataset, tuple[str, ...]]:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         notes.append(
             f"{counted(len(lost), 'image')} of split {split} without a mask, and not known to have "
-            f"nothing, left out: {', '.join(lost[:3])}{more}."
+            f"nothing, left out: {', '.join(lost[:3])}{more}. {NOTHING_THERE}"
         )
     if clear:
         notes.append(

@@ -22,6 +22,7 @@ from jaxtyping import Bool
 from scipy import ndimage, spatial
 
 TOLERANCE_PX = 2.0
+DENSE = 0.05  # share of the pixels that is a lot of outline
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ def _near(
     if not some.any() or not others.any():
         return 0
     # Outlines are thin: a search among their pixels is 20 times faster than a distance transform of
-    # 4096², and as exact. It looks a little further than the tolerance, so that rounding is ours.
+    # 4096², and as exact. Noise is all outline, and the other way round.
+    if max(np.count_nonzero(some), np.count_nonzero(others)) > DENSE * some.size:
+        away = ndimage.distance_transform_edt(~others)
+        return int(np.count_nonzero(away[some] <= tolerance_px))
+    # It looks a little further than the tolerance, so that rounding is ours.
     tree = spatial.KDTree(np.argwhere(others))
     distance, _ = tree.query(np.argwhere(some), distance_upper_bound=tolerance_px + 1e-3)
     return int(np.count_nonzero(distance <= tolerance_px))

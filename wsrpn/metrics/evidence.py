@@ -177,6 +177,18 @@ def share(part: Float[np.ndarray, "*n"], whole: Float[np.ndarray, "*n"]) -> Floa
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
+def share_or_one(
+    part: Float[np.ndarray, "*n"], whole: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
+    """Share of a whole, and 1 where the whole is 0: nothing was asked for, and nothing is wrong.
+
+    Example:
+        >>> share_or_one(np.array([1.0, 0.0]), np.array([2.0, 0.0]))
+        array([0.5, 1. ])
+    """
+    return np.divide(part, whole, out=np.ones(np.shape(part)), where=whole > 0)
+
+
 def ratio(
     counts: Float[np.ndarray, "r b"],
     part: Float[np.ndarray, "b k"],

@@ -28,6 +28,8 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 from scipy import optimize
 
+from wsrpn.metrics.evidence import share_or_one
+
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
 
@@ -62,10 +64,10 @@ def overlaps(found: Integer[np.ndarray, "h w"], truth: Integer[np.ndarray, "h w"
         >>> table.found, table.truth, table.iou.round(3)
         (array([7]), array([2]), array([0.667]))
     """
-    ours, our_area, our_place = _objects(found)
-    theirs, their_area, their_place = _objects(truth)
+    ours, our_area, our_places = _objects(found)
+    theirs, their_area, their_places = _objects(truth)
     both = (found != 0) & (truth != 0)
-    key = our_place[found[both]] * max(len(theirs), 1) + their_place[truth[both]]
+    key = our_places[both] * max(len(theirs), 1) + their_places[both]
     pairs, shared = np.unique(key, return_counts=True)
     i, j = np.divmod(pairs, max(len(theirs), 1))
     return Overlaps(ours, theirs, i, j, shared / (our_area[i] + their_area[j] - shared))
@@ -186,25 +188,29 @@ def average_precision(counts: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b 
         (array([[0.33333333, 1.        ]]), array([[0.33333333]]))
     """
     tp, both = counts[:, :-2], counts[:, -2:].sum(axis=1, keepdims=True)
-    return _or_one(tp, both - tp)
+    return share_or_one(tp, both - tp)
 
 
 def f1(counts: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b t"]:
     """`ObjectCounts.f1` of rows; see `average_precision`."""
     tp, both = counts[:, :-2], counts[:, -2:].sum(axis=1, keepdims=True)
-    return _or_one(2 * tp, np.broadcast_to(both, tp.shape))
+    return share_or_one(2 * tp, np.broadcast_to(both, tp.shape))
 
 
 def _objects(
     image: Integer[np.ndarray, "h w"],
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " p"]]:
-    """Numbers that occur, their areas, and number → place among them."""
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, "h w"]]:
+    """Numbers that occur, their areas, and of every pixel the place among them (any outside)."""
+    names: Integer[np.ndarray, " m"] | None = None
+    if image.max(initial=0) > image.size:  # numbers are names, and no lengths of arrays
+        names = np.unique(np.append(0, image)).astype(np.int64)
+        image = np.searchsorted(names, image)
     area = np.bincount(image.ravel(), minlength=1)
     area[0] = 0
     numbers = np.flatnonzero(area)
     place = np.zeros(len(area), dtype=np.int64)
     place[numbers] = np.arange(len(numbers))
-    return numbers, area[numbers], place
+    return numbers if names is None else names[numbers], area[numbers], place[image]
 
 
 def _assigned(table: Overlaps, rows: Int[np.ndarray, " p"]) -> Int[np.ndarray, " q"]:
@@ -216,10 +222,3 @@ def _assigned(table: Overlaps, rows: Int[np.ndarray, " p"]) -> Int[np.ndarray, "
     which[i, j] = np.arange(len(rows))
     chosen = which[optimize.linear_sum_assignment(gain, maximize=True)]
     return chosen[chosen >= 0]
-
-
-def _or_one(
-    part: Float[np.ndarray, "b t"], whole: Float[np.ndarray, "b t"]
-) -> Float[np.ndarray, "b t"]:
-    """A share of a whole, and 1 where there is neither."""
-    return np.divide(part, whole, out=np.ones(part.shape), where=whole > 0)

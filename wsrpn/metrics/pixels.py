@@ -22,7 +22,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt16
 
-from wsrpn.metrics.evidence import ratio, share
+from wsrpn.metrics.evidence import ratio, share, share_or_one
 
 LEVELS = 65_536  # of a 16-bit score; level 65,536 is above all of them
 
@@ -97,14 +97,14 @@ def jaccard(
     tp: Float[np.ndarray, "*n"], fp: Float[np.ndarray, "*n"], fn: Float[np.ndarray, "*n"]
 ) -> Float[np.ndarray, "*n"]:
     """TP / (TP + FP + FN) of arrays of counts; 1 where all are 0."""
-    return _or_one(tp, tp + fp + fn)
+    return share_or_one(tp, tp + fp + fn)
 
 
 def dice(
     tp: Float[np.ndarray, "*n"], fp: Float[np.ndarray, "*n"], fn: Float[np.ndarray, "*n"]
 ) -> Float[np.ndarray, "*n"]:
     """2 TP / (2 TP + FP + FN) of arrays of counts; 1 where all are 0."""
-    return _or_one(2 * tp, 2 * tp + fp + fn)
+    return share_or_one(2 * tp, 2 * tp + fp + fn)
 
 
 def precision(
@@ -124,13 +124,6 @@ def recall(
 FIGURES: Mapping[str, OfCounts] = {
     "jaccard": jaccard, "dice": dice, "precision": precision, "recall": recall,
 }  # fmt: skip
-
-
-def _or_one(
-    part: Float[np.ndarray, "*n"], whole: Float[np.ndarray, "*n"]
-) -> Float[np.ndarray, "*n"]:
-    """A share of a whole, and 1 where there is neither."""
-    return np.divide(part, whole, out=np.ones(np.shape(part)), where=whole > 0)
 
 
 # Several images

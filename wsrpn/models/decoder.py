@@ -6,7 +6,9 @@ size of the image. An image's own logit is the largest one of its pixels.
 Norms go over the batch and not over groups of channels: in evaluation a batch norm is a fixed
 affine map, so a pixel's answer depends on no pixel that is further away than the network sees, and
 a large image may be cut into tiles. A group norm would see the whole tile, and take from the
-features of an image without a finding what tells it from others: that they are small.
+features of an image without a finding what tells it from others: that they are small. The attention
+of `nodule` is the exception: its norms go over groups of channels of the whole image, so that model
+has no `seen` and is not trained on windows (`masks.scale=native`).
 """
 
 import math
@@ -47,6 +49,26 @@ def padded(images: Float[Tensor, "b c h w"], multiple: int) -> Float[Tensor, "b 
     return functional.pad(images, (0, right, 0, down), mode="replicate")
 
 
+def refuse_one_value(images: Float[Tensor, "b c h w"], multiple: int, way_out: str) -> None:
+    """Stop a step of training whose deepest norm would see one value in each channel.
+
+    Args:
+        images: of the step, on this process.
+        multiple: pixels that the deepest level has one cell for.
+        way_out: what can be changed beside `data.size` and `train.batch`, or nothing.
+
+    Raises:
+        InputError: names the keys to change.
+    """
+    height, width = images.shape[-2:]
+    if len(images) == 1 and max(height, width) <= multiple:
+        raise InputError(
+            f"an image of {height} × {width} px is a single cell at the deepest level, and one "
+            "image a step and process leaves its norm nothing to compare; set train.batch higher "
+            f"or data.size above {multiple}{way_out}."
+        )
+
+
 def block(before: int, after: int) -> nn.Sequential:
     """Two 3 × 3 convolutions with norm and ReLU; sizes stay."""
     layers: list[nn.Module] = []
@@ -57,7 +79,9 @@ def block(before: int, after: int) -> nn.Sequential:
 
 
 class Up(nn.Module):
-    """Twice the size, other channels; both ways are the same function before training.
+    """Twice the size, other channels; both ways begin as the same function away from the border.
+
+    At the border `bilinear` repeats the last row and column, and `transposed` takes nothing beyond.
 
     `bilinear` is a 1 × 1 convolution (at the smaller size: it commutes with the interpolation, and
     costs a quarter there). `transposed` is a transposed convolution of kernel 4 and stride 2. A

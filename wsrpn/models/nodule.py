@@ -14,7 +14,15 @@ from wsrpn.config import Count, Share
 from wsrpn.errors import InputError
 from wsrpn.models import backbones
 from wsrpn.models.base import models
-from wsrpn.models.decoder import Upsample, UpStage, answer, head, padded, refuse_classes
+from wsrpn.models.decoder import (
+    Upsample,
+    UpStage,
+    answer,
+    head,
+    padded,
+    refuse_classes,
+    refuse_one_value,
+)
 from wsrpn.models.spatial_attention import Attention, SpatialAttention
 from wsrpn.models.stages import COUNT, pyramid, stages_of
 from wsrpn.types import Batch, ModelOutput
@@ -79,7 +87,7 @@ class Nodule(nn.Module):
                 f"model.decoder_width is halved {COUNT - 1} times and must be a multiple of "
                 f"{2 ** (COUNT - 1)} (got {decoder_width})."
             )
-        self.multiple = MULTIPLE
+        self.multiple, self.trainable = MULTIPLE, trainable
         self.backbone = backbones.make(backbone, grid=7, weights=weights)
         stages = stages_of(self.backbone)
         self.frozen = [module for stage in stages[: COUNT - trainable] for module in stage.modules]
@@ -101,6 +109,7 @@ class Nodule(nn.Module):
             for before, after, skip in zip([channels, *widths], widths, beside, strict=False)
         )
         self.head = head(widths[-1], prior)
+        self.train()  # norms of frozen stages are in evaluation from the start
 
     def train(self, mode: bool = True) -> "Nodule":
         """Training mode for what learns; frozen stages stay in evaluation."""
@@ -111,6 +120,8 @@ class Nodule(nn.Module):
 
     def forward(self, batch: Batch) -> ModelOutput:
         """A logit per pixel, the attention's logits per cell, and the largest of every image."""
+        if self.training and self.trainable:
+            refuse_one_value(batch.images, MULTIPLE, "")
         levels = self.features(padded(batch.images, MULTIPLE))
         found, seen = levels.pop(), None
         if self.attention is not None:

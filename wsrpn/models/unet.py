@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from wsrpn.config import Share
 from wsrpn.errors import InputError
 from wsrpn.models.base import models
-from wsrpn.models.decoder import Upsample, UpStage, answer, block, head, padded, refuse_classes
+from wsrpn.models.decoder import (
+    Upsample,
+    UpStage,
+    answer,
+    block,
+    head,
+    padded,
+    refuse_classes,
+    refuse_one_value,
+)
 from wsrpn.types import Batch, ModelOutput
 
 MEAN, STD = 0.5, 0.25  # of grey levels: what goes in is about -2 to 2, and padding is mid-grey
@@ -33,7 +42,6 @@ class UNet(nn.Module):
         prior: share of foreground that the untrained network answers.
 
     Attributes:
-        seen: how far a pixel's answer may depend on others, in pixels along an axis.
         multiple: tiles whose corners are multiples of it have the cells of the whole image.
 
     Raises:
@@ -60,7 +68,7 @@ class UNet(nn.Module):
         if not 1 <= depth <= 6:
             raise InputError(f"model.depth must be between 1 and 6 (got {depth}).")
         widths = [width * 2**level for level in range(depth + 1)]
-        self.seen, self.multiple = seen(depth), 2**depth
+        self.depth, self.multiple = depth, 2**depth
         self.encoder = nn.ModuleList(
             block(before, after) for before, after in zip([1, *widths], widths, strict=False)
         )
@@ -71,8 +79,15 @@ class UNet(nn.Module):
         )
         self.head = head(width, prior)
 
+    @property
+    def seen(self) -> int:
+        """How far a pixel's answer may depend on others, in pixels along an axis."""
+        return seen(self.depth)
+
     def forward(self, batch: Batch) -> ModelOutput:
         """A logit per pixel, and the largest one of every image."""
+        if self.training:
+            refuse_one_value(batch.images, self.multiple, ", or model.depth lower")
         features = self.features(padded(batch.images, self.multiple))
         return answer(self.head(features), batch.images.shape[-2:])
 

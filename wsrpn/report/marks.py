@@ -103,7 +103,7 @@ def boxes(
         y = y2 if below else y1
         inside = y > 0.93 * bottom if below else y < 0.07 * bottom
         text = _cut(texts[index], 34)
-        share = len(text) * 0.6 * size / 72 / _inches(axes)
+        share = len(text) * 0.6 * size / 72 / inches(axes)
         fits = x1 + share * right <= right
         axes.text(
             x1 if fits else min(x2, right), y, text, color=colour, fontsize=size, zorder=5,
@@ -115,7 +115,7 @@ def boxes(
 def title(axes: Axes, first: str, second: str, *, bold: bool = False, small: bool = False) -> None:
     """Two short lines above an image, cut to its width."""
     size = 6.5 if small else 8.5
-    fit = int(_inches(axes) * 72 / ((0.65 if bold else 0.57) * size))
+    fit = int(inches(axes) * 72 / ((0.65 if bold else 0.57) * size))
     lines = [_cut(line, fit) for line in (first, second)]
     for line, lift in zip(lines, (1.45, 0.25), strict=True):
         if line:
@@ -126,7 +126,8 @@ def title(axes: Axes, first: str, second: str, *, bold: bool = False, small: boo
             )  # fmt: skip
 
 
-def _inches(axes: Axes) -> float:
+def inches(axes: Axes) -> float:
+    """How wide axes are on the page."""
     return float(axes.get_position().width * axes.figure.get_size_inches()[0])
 
 

@@ -16,6 +16,8 @@ from wsrpn.report.marks import Drawing
 # A miss has the colour of the truth, whose rim is drawn in it.
 HIT, ALARM, MISS = (0, 158, 115), (213, 94, 0), (86, 180, 233)
 
+SCORES, ATTENTION = "magma", "viridis"  # scales of colours, in every picture of masks
+
 _CELL, _GAP, _STRIP = 1.9, 0.06, 0.19  # inches: of an image, between images, for words above a row
 _HEAD, _FOOT = 0.20, 0.44  # inches: names of the columns; legend and scales
 _PIXELS = 285  # of an image as it is drawn
@@ -121,10 +123,10 @@ def _picture(
     image, truth = rows.images[row], rows.truth[row]
     grey = {"cmap": "gray", "vmin": 0, "vmax": 1}
     if column == "score":
-        return _fit(rows.scores[row]), {"cmap": "magma", "vmin": 0, "vmax": 1}
+        return _fit(rows.scores[row]), {"cmap": SCORES, "vmin": 0, "vmax": 1}
     if column == "attention" and rows.attention is not None:
         field = upsample(rows.attention[row], (_PIXELS, _PIXELS))
-        return field, {"cmap": "viridis", "vmin": low, "vmax": most}
+        return field, {"cmap": ATTENTION, "vmin": low, "vmax": most}
     if column == "DRR" and rows.drrs is not None:
         there = rows.has_drr is None or bool(rows.has_drr[row])
         return (_fit(rows.drrs[row]) if there else None), grey

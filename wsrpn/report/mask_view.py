@@ -1,7 +1,7 @@
 """Masks over images: outlines beside the truth, where they err, scores, and where a model looks.
 
-Errors have the colours of the pictures of a training, see `wsrpn.report.mask_panels`; colour-blind
-eyes tell them apart.
+Errors, scores and attention have the colours of the pictures of a training, see
+`wsrpn.report.mask_panels`; colour-blind eyes tell them apart.
 """
 
 import dataclasses
@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from wsrpn.errors import counted
+from wsrpn.metrics import objects as matching
 from wsrpn.report import draw, fonts, marks
 from wsrpn.report.marks import FOUND, TRUTH, Axes, Drawing
-from wsrpn.report.mask_panels import ALARM, HIT, MISS
+from wsrpn.report.mask_panels import ALARM, ATTENTION, HIT, MISS, SCORES
 
 SIDE = 1024  # pixels: larger images are drawn reduced
 _DIM = 0.6  # of an image below the colours of errors
 _OPAQUE = 0.75
-_SCORES = "viridis"
+_LINE, _FINE = 0.9, 0.3  # points: of a line around large objects, and around small ones
+_ACROSS = 14  # widths of a line in the diameter of an object, where that is thinner
+_IOU = 0.5  # from which on two objects match
 _FLAT = 0.05  # attention that differs by less stays pale
 
 
@@ -91,7 +95,7 @@ def panel(picture: MaskPicture) -> Drawing:
     )
     marks.radiograph(first, small.image)
     _outlines(first, small)
-    marks.title(first, numbers[0], "", bold=True)
+    marks.title(first, "Outlines", numbers[0])
     if small.truth is None:
         marks.radiograph(second, small.image)
         marks.title(second, "Image, no truth is known", "")
@@ -100,8 +104,11 @@ def panel(picture: MaskPicture) -> Drawing:
         marks.title(second, "Errors", numbers[1])
     _scores(figure, third, small)
     for axes, kind in zip(rest, extra, strict=True):
-        (_attention if kind == "attention" else _reconstructed)(axes, small)
-    _legend(figure, errors=small.truth is not None, score=small.truth is not None)
+        if kind == "attention":
+            _attention(figure, axes, small)
+        else:
+            _reconstructed(axes, small)
+    _legend(figure, errors=small.truth is not None)
     return figure
 
 
@@ -122,13 +129,42 @@ def contact_sheet(pictures: Sequence[MaskPicture], *, columns: int = 6, title: s
     for axes, picture in zip(cells, pictures, strict=False):
         if picture.truth is None:
             marks.radiograph(axes, picture.image)
-            _outlines(axes, picture, width=0.6)
+            _outlines(axes, picture, most=0.6)
         else:
             _errors(axes, picture.image, picture.found > 0, picture.truth > 0)
         marks.title(axes, picture.name, picture.said, small=True)
     known = [picture.truth is not None for picture in pictures]
     _legend(figure, errors=any(known), lines=not all(known))
     return figure
+
+
+def overlay(picture: MaskPicture) -> UInt8[np.ndarray, "h w 3"]:
+    """The whole image in its own pixels: broad rims of the truth, narrow ones of what was found.
+
+    For images that `panel` draws reduced.
+    """
+    from scipy.ndimage import binary_dilation
+
+    grey = (np.clip(picture.image, 0, 1) * 255).round().astype(np.uint8)
+    painted = np.repeat(grey[..., None], 3, axis=2)
+    if picture.truth is not None:
+        broad = binary_dilation(_rim(picture.truth), np.ones((3, 3), dtype=bool))
+        painted[broad] = _levels(TRUTH)
+    painted[_rim(picture.found)] = _levels(FOUND)
+    return painted
+
+
+def _rim(objects: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The outermost pixels of each object, along the edges of the image, too."""
+    from scipy.ndimage import binary_erosion
+
+    kept = inside(objects)
+    return kept & ~binary_erosion(kept)
+
+
+def _levels(colour: str) -> UInt8[np.ndarray, "3"]:
+    """A colour `#RRGGBB` as levels of 0 to 255."""
+    return np.frombuffer(bytes.fromhex(colour[1:]), dtype=np.uint8)
 
 
 def errors(
@@ -160,24 +196,37 @@ def inside(objects: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 
 def _counts(picture: MaskPicture) -> tuple[str, str]:
-    """Numbers of objects, and of pixels of each error; before the picture is reduced."""
-    many = len(np.unique(picture.found[picture.found > 0]))
+    """Objects matched, false and missed, and pixels; before the picture is reduced."""
     if picture.truth is None:
-        return f"Outlines · {many} found", ""
-    there = len(np.unique(picture.truth[picture.truth > 0]))
+        many = len(np.unique(picture.found[picture.found > 0]))
+        return f"{counted(many, 'object')} found", ""
+    both = matching.counts(picture.found, picture.truth, thresholds=(_IOU,))
+    pairs = int(both.tp[0])
     found, truth = picture.found > 0, picture.truth > 0
     alarms, misses = int((found & ~truth).sum()), int((truth & ~found).sum())
     return (
-        f"Outlines · {many} found, {there} in the truth",
+        f"{pairs} matched, {both.found - pairs} false, {both.truth - pairs} missed at IoU {_IOU:g}",
         f"{int((found & truth).sum()):,} px hit, {alarms:,} false alarm, {misses:,} missed",
     )
 
 
-def _outlines(axes: Axes, picture: MaskPicture, *, width: float = 0.9) -> None:
+def _outlines(axes: Axes, picture: MaskPicture, *, most: float = _LINE) -> None:
     """What was found over a broader line of the truth, so that both are seen where they agree."""
+    width = _line(axes, picture, most)
     if picture.truth is not None:
         _contour(axes, picture.truth, TRUTH, 2.4 * width)
     _contour(axes, picture.found, FOUND, width)
+
+
+def _line(axes: Axes, picture: MaskPicture, most: float) -> float:
+    """Points: thinner around small objects, which lines would hide."""
+    shown = picture.found if picture.truth is None else picture.truth
+    numbers, areas = np.unique(shown[shown > 0], return_counts=True)
+    if not len(numbers):
+        return most
+    points_per_px = 72 * marks.inches(axes) / shown.shape[1]
+    across = points_per_px * float(np.sqrt(np.median(areas)))
+    return float(np.clip(across / _ACROSS, min(_FINE, most), most))
 
 
 def _contour(axes: Axes, objects: Int[np.ndarray, "h w"], colour: str, width: float) -> None:
@@ -192,7 +241,9 @@ def _contour(axes: Axes, objects: Int[np.ndarray, "h w"], colour: str, width: fl
         np.arange(-1, wide + 1) + 0.5, np.arange(-1, high + 1) + 0.5, kept, levels=[0.5],
         colors=[colour], linewidths=width, zorder=3 + (colour == FOUND),
     )  # fmt: skip
-    lines.set_path_effects([withStroke(linewidth=width + 0.9, foreground="black", alpha=0.6)])
+    lines.set_path_effects(
+        [withStroke(linewidth=width + min(width, 0.9), foreground="black", alpha=0.6)]
+    )
     axes.set(xlim=(0, wide), ylim=(high, 0))
 
 
@@ -211,10 +262,10 @@ def _errors(
 def _scores(figure: Drawing, axes: Axes, picture: MaskPicture) -> None:
     """The score map and its colours, with a mark at the threshold."""
     high, wide = picture.score.shape
-    shown = axes.imshow(picture.score, cmap=_SCORES, vmin=0, vmax=1, extent=(0, wide, high, 0))
+    shown = axes.imshow(picture.score, cmap=SCORES, vmin=0, vmax=1, extent=(0, wide, high, 0))
     axes.set_axis_off()
     if picture.truth is not None:
-        _contour(axes, picture.truth, "white", 0.7)
+        _contour(axes, picture.truth, TRUTH, _line(axes, picture, 0.7))
     cut = picture.threshold
     marks.title(axes, "Score", "" if cut is None else f"threshold {cut:.2f}")
     bar = _bar(figure, axes, shown)
@@ -234,16 +285,24 @@ def _bar(figure: Drawing, axes: Axes, shown: Any) -> Axes:
     return bar
 
 
-def _attention(axes: Axes, picture: MaskPicture) -> None:
-    """Where the model looks, over the image: from its lowest to its highest value."""
+def _attention(figure: Drawing, axes: Axes, picture: MaskPicture) -> None:
+    """Where the model looks, over the image: from its lowest value, clear, to its highest."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
     grid = picture.attention
     if grid is None:
         return
     marks.radiograph(axes, picture.image)
     high, wide = picture.image.shape
     low, peak = float(grid.min()), float(grid.max())
-    field = draw.upsample(grid - low, (high, wide))
-    axes.imshow(draw.tint(field, max(peak - low, _FLAT)), extent=(0, wide, high, 0), zorder=1)
+    colours = colormaps[ATTENTION](np.linspace(0, 1, 256))
+    colours[:, 3] = np.linspace(0, _OPAQUE, 256)  # the anatomy stays visible
+    shown = axes.imshow(
+        low + draw.upsample(grid - low, (high, wide)), cmap=ListedColormap(colours), vmin=low,
+        vmax=low + max(peak - low, _FLAT), extent=(0, wide, high, 0), zorder=1,
+    )  # fmt: skip
+    _bar(figure, axes, shown)
     flat = ", the same everywhere" if peak - low < 0.005 else ""
     marks.title(axes, "Attention", f"{low:.2f} (clear) to {peak:.2f}{flat}")
 
@@ -256,25 +315,28 @@ def _reconstructed(axes: Axes, picture: MaskPicture) -> None:
     marks.title(axes, "DRR of the CT", "")
 
 
-def _legend(figure: Drawing, *, errors: bool, lines: bool = True, score: bool = False) -> None:
-    """What lines and colours mean, at the bottom left."""
+def _legend(figure: Drawing, *, errors: bool, lines: bool = True) -> None:
+    """What lines and colours mean, at the bottom left; truth and miss share theirs."""
+    from matplotlib.legend_handler import HandlerTuple
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    words: list[str] = []
     handles: list[Any] = []
     if lines:
-        handles += [Line2D([], [], color=TRUTH, lw=1.6, label="truth")] if errors else []
-        handles.append(Line2D([], [], color=FOUND, lw=1.6, label="found"))
+        words.append("found")
+        handles.append(Line2D([], [], color=FOUND, lw=1.6))
     if errors:
-        meant = ((HIT, "hit"), (ALARM, "false alarm"), (MISS, "miss"))
-        handles += [Patch(color=_share(colour), label=word) for colour, word in meant]
-    if score:
-        handles.append(Line2D([], [], color="white", lw=1.6, label="truth on scores"))
+        words += ["hit", "false alarm", "line: truth, area: miss" if lines else "miss"]
+        handles += [Patch(color=_share(colour)) for colour in (HIT, ALARM)]
+        miss = Patch(color=_share(MISS))
+        handles.append((Line2D([], [], color=TRUTH, lw=1.6), miss) if lines else miss)
     height = figure.get_size_inches()[1]
     figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.02 / height), ncols=len(handles),
+        handles, words, loc="lower left", bbox_to_anchor=(0.0, 0.02 / height), ncols=len(handles),
         frameon=True, facecolor="#555555", edgecolor="none", labelcolor="white",
         borderpad=0.35, columnspacing=1.2, handlelength=1.4, prop=_letters(),
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.3)},
     )  # fmt: skip
 
 

@@ -44,8 +44,11 @@ def refuse_radiographs(run: TrainedRun) -> None:
     """
     name = run.config.model["name"]
     if models.facts(name).get("input") != "tiles":
+        kind = "answers every pixel" if models.facts(name).get("input") == "masks" else (
+            "is for radiographs"
+        )  # fmt: skip
         raise InputError(
-            f"{run.folder}: model {name} is for radiographs and scores no tiles; `wsrpn predict` "
+            f"{run.folder}: model {name} {kind} and scores no tiles; `wsrpn predict` "
             "and `wsrpn eval` are for such runs."
         )
 

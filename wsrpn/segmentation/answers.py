@@ -4,6 +4,7 @@ A map is taken up if these weights, with this config, made it of this file, and 
 whole. So a killed command goes on where it was, and a damaged file costs one image.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from wsrpn.segmentation.maps import Maps
 from wsrpn.types import Dataset, Record
 
 INPUT = "masks"
+EVERY = 10  # seconds between two lists of what is there: so much is lost where a process is killed
 
 
 def segments(run: TrainedRun) -> bool:
@@ -82,9 +84,16 @@ def answers(
     engine, drrs = Answering(run), looks_at_drrs(run)
     listed: dict[str, Any] = {}
     failed: dict[str, str] = {}
+    said = time.monotonic()
+
+    def note() -> None:
+        taken = {about["file"] for about in listed.values()}
+        others = {name: about for name, about in old.items() if about["file"] not in taken}
+        maps.write_index(folder, {"provenance": provenance, "files": {**others, **listed}})
+
     try:
         for record in dataset.records:
-            about = _wanted(record, f"{names[record.id]}.png")
+            about = wanted(record, f"{names[record.id]}.png")
             try:
                 kept = _kept(folder, about, old.get(record.id))
                 listed[record.id] = kept or _made(engine, record, folder, about, drrs=drrs)
@@ -92,29 +101,30 @@ def answers(
                 if on_error == "stop":
                     raise
                 failed[record.id] = str(error)
+            if time.monotonic() - said > EVERY:
+                note()
+                said = time.monotonic()
             if listen:
                 listen(1)
     finally:  # what was made is not made again, whatever ended it
-        taken = {about["file"] for about in listed.values()}
-        others = {name: about for name, about in old.items() if about["file"] not in taken}
-        maps.write_index(folder, {"provenance": provenance, "files": {**others, **listed}})
+        note()
     paths = {name: folder / about["file"] for name, about in listed.items()}
     return Maps(paths, provenance, failed)
 
 
-def _wanted(record: Record, file: str) -> dict[str, Any]:
+def wanted(record: Record, file: str) -> dict[str, Any]:
     """What a map of an image says of itself, but for its sha256."""
     beside = [record.drr] if record.drr is not None else []
     return {"file": file, "inputs": cache.fingerprint([record.path, *beside])}
 
 
 def _kept(
-    folder: Path, wanted: Mapping[str, Any], about: Mapping[str, Any] | None
+    folder: Path, said: Mapping[str, Any], about: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """What is said of a map that is there, of this image, and whole; None without one."""
-    if about is None or any(about.get(key) != value for key, value in wanted.items()):
+    if about is None or any(about.get(key) != value for key, value in said.items()):
         return None
-    whole = maps.is_whole(folder / wanted["file"], str(about.get("sha256")))
+    whole = maps.is_whole(folder / said["file"], str(about.get("sha256")))
     return dict(about) if whole else None
 
 

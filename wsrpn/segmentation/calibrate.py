@@ -17,7 +17,6 @@ from wsrpn.calibrate import FEW, FOLDS
 from wsrpn.errors import InputError, counted, nearest
 from wsrpn.masks.calibration import MaskCalibration
 from wsrpn.masks.clean import MIN_DISTANCE_PX, Touching
-from wsrpn.metrics.pixels import LEVELS
 from wsrpn.segmentation.evaluate import (
     Judged,
     evidence_of,
@@ -39,6 +38,10 @@ from wsrpn.segmentation.search import (
 )
 from wsrpn.types import Dataset, Figure, Record, digest_of
 
+ALONE = (
+    "No figures on patients held out: one fold of them has all the foreground, so there is nothing "
+    "to choose by without it."
+)
 Objective = Literal["jaccard", "dice", "object_f1"]
 OBJECTIVES = ("jaccard", "dice", "object_f1")
 
@@ -85,6 +88,11 @@ def calibrate(
         InputError: nothing to fit to, or another objective.
     """
     check_objective(objective)
+    if maps.content == "labels":
+        raise InputError(
+            "The files number objects: there are no scores to fit a threshold to. `wsrpn eval` "
+            "judges them as they are."
+        )
     records, notes = usable(maps, dataset)
     folds = _folds([record.patient for record in records], seed)
     search = Search(maps, records, listen)
@@ -96,11 +104,13 @@ def calibrate(
         )
     chosen = fit.choose(np.ones(len(records), dtype=bool))
     plain = MaskCalibration(touching=touching)
-    before, _ = _figures(maps, records, [plain] * len(records), bootstrap, seed)
-    after, told = _figures(maps, records, [chosen] * len(records), bootstrap, seed)
+    before, _, _ = _figures(maps, records, [plain] * len(records), bootstrap, seed)
+    after, told, found = _figures(maps, records, [chosen] * len(records), bootstrap, seed)
     held_out: dict[str, Figure] = {}
     if cross_validate:
         held_out = _held_out(fit, maps, records, folds, bootstrap, seed)
+        if not held_out:
+            told = [*told, ALONE]
     patients = tuple(dict.fromkeys(record.patient for record in records))
     return dataclasses.replace(
         chosen,
@@ -111,7 +121,7 @@ def calibrate(
         before=before,
         after=after,
         held_out=held_out,
-        warnings=(*maps.notes, *notes, *_doubts(chosen, len(patients)), *told),
+        warnings=(*maps.notes, *notes, *_doubts(chosen, len(patients), found), *told),
     )
 
 
@@ -235,7 +245,7 @@ def _held_out(
     if not all(fit.known(folds != fold) for fold in np.unique(folds)):
         return {}
     of = {int(fold): fit.choose(folds != fold) for fold in np.unique(folds)}
-    found, _ = _figures(maps, records, [of[int(fold)] for fold in folds], bootstrap, seed)
+    found, _, _ = _figures(maps, records, [of[int(fold)] for fold in folds], bootstrap, seed)
     return found
 
 
@@ -245,23 +255,30 @@ def _figures(
     chosen: Sequence[MaskCalibration],
     bootstrap: int,
     seed: int,
-) -> tuple[dict[str, Figure], list[str]]:
-    """Figures of images, each with numbers of its own, and what is to be said of them."""
+) -> tuple[dict[str, Figure], list[str], float]:
+    """Figures of images, each with numbers of its own, what is to be said, and pixels found."""
     rows: dict[str, Judged] = {}
     for record, own in zip(records, chosen, strict=True):
         mapped = maps.of(record.id)
         rows[record.id] = judge(mapped, known_of(record, mapped), own)
     evidence = evidence_of(rows, {record.id: record.patient for record in records})
-    return figures(evidence, bootstrap=bootstrap, seed=seed), remarks(evidence)
+    found = float(evidence.pixels[:, :2].sum())
+    return figures(evidence, bootstrap=bootstrap, seed=seed), remarks(evidence), found
 
 
-def _doubts(chosen: MaskCalibration, patients: int) -> list[str]:
-    """Sentences about a fit that rests on little, or that calls everything one thing."""
+def _doubts(chosen: MaskCalibration, patients: int, found: float) -> list[str]:
+    """Sentences about a fit that rests on little, or that calls everything one thing.
+
+    Args:
+        chosen: what was fitted.
+        patients: that it was fitted to.
+        found: pixels with it.
+    """
     notes = []
     if patients < FEW:
         notes.append(f"Fitted on {counted(patients, 'patient')} only.")
-    if chosen.threshold >= threshold_of(LEVELS):
-        notes.append("The best threshold is one that no score reaches: nothing is found at all.")
+    if not found:
+        notes.append("With the best threshold nothing is found at all.")
     if chosen.threshold <= 0:
         notes.append("The best threshold is 0: every pixel is foreground.")
     return notes

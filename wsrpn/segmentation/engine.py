@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from wsrpn import compute
 from wsrpn.config import MasksConfig
-from wsrpn.data.transforms import resized
 from wsrpn.errors import InputError
+from wsrpn.masks.store import plane_at
 from wsrpn.predict import TrainedRun
 from wsrpn.segmentation.maps import TOP
 from wsrpn.types import Batch
@@ -87,36 +87,37 @@ class Answering:
         Raises:
             InputError: tiles too small for their margin, or answers that are not finite.
         """
-        pixels = eight_bits(image)
-        beside = None if drr is None else eight_bits(drr)
+        own = (image.shape[0], image.shape[1])
+        fits = self.masks.scale == "fit"
+        seen = (self.size, self.size) if fits else own
+        pixels = plane_at(image, seen)
+        beside = None if drr is None else plane_at(drr, seen)
         del image, drr  # a large one need not be there twice
         with torch.no_grad(), compute.autocast(self.dtype, self.device):
-            if self.masks.scale == "fit":
-                return self._fitted(pixels, beside)
-            return self._native(pixels, beside)
+            return self._fitted(pixels, beside, own) if fits else self._native(pixels, beside)
 
     def _fitted(
-        self, pixels: UInt8[np.ndarray, "h w"], drr: UInt8[np.ndarray, "hd wd"] | None
+        self,
+        pixels: UInt8[np.ndarray, "s s"],
+        drr: UInt8[np.ndarray, "s s"] | None,
+        own: tuple[int, int],
     ) -> UInt16[np.ndarray, "h w"]:
-        small = _at(pixels, self.size)
-        beside = None if drr is None else _at(drr, self.size)[None]
-        logits = self._logits(small[None], beside)
+        logits = self._logits(_stacked([pixels]), None if drr is None else _stacked([drr]))
         whole = functional.interpolate(
-            logits, size=pixels.shape, mode="bilinear", antialias=True, align_corners=False
+            logits, size=own, mode="bilinear", antialias=True, align_corners=False
         )
         return levels(whole[0, 0])
 
     def _native(
-        self, pixels: UInt8[np.ndarray, "h w"], drr: UInt8[np.ndarray, "hd wd"] | None
+        self, pixels: UInt8[np.ndarray, "h w"], drr: UInt8[np.ndarray, "h w"] | None
     ) -> UInt16[np.ndarray, "h w"]:
         score = np.empty(pixels.shape, dtype=np.uint16)
-        beside = None if drr is None else _like(drr, pixels.shape)
         grid = windows(pixels.shape, self.masks, self.multiple)
         if len(grid) > 1:
             self._warn_of_seams()
         for tiles in batches(grid, TILES.get(self.device.type, TILES_ELSEWHERE)):
-            images = _stacked(pixels, tiles)
-            logits = self._logits(images, None if beside is None else _stacked(beside, tiles))
+            images = _stacked(_cut(pixels, tiles))
+            logits = self._logits(images, None if drr is None else _stacked(_cut(drr, tiles)))
             for tile, answer in zip(tiles, logits, strict=True):
                 (top, bottom), (left, right) = tile.rows.keep, tile.columns.keep
                 y, x = tile.rows.read[0], tile.columns.read[0]
@@ -230,31 +231,11 @@ def batches(grid: Sequence[Window], most: int) -> Iterator[list[Window]]:
             yield tiles
 
 
-def eight_bits(image: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Grey levels as training sees them, which keeps images with 8 bits."""
-    scaled = image * np.float32(255)
-    return np.round(scaled, out=scaled).astype(np.uint8)
-
-
-def _stacked(
+def _cut(
     pixels: UInt8[np.ndarray, "h w"], tiles: Sequence[Window]
-) -> Float[Tensor, "b 1 ht wt"]:
-    cut = [pixels[slice(*tile.rows.read), slice(*tile.columns.read)] for tile in tiles]
-    return torch.from_numpy(np.stack(cut)[:, None]).float() / 255
+) -> list[UInt8[np.ndarray, "ht wt"]]:
+    return [pixels[slice(*tile.rows.read), slice(*tile.columns.read)] for tile in tiles]
 
 
-def _at(pixels: UInt8[np.ndarray, "h w"], size: int) -> Float[Tensor, "1 size size"]:
-    """An image at network size, rounded to 8 bits as training keeps it."""
-    small = resized(torch.from_numpy(pixels)[None].float() / 255, size)
-    return (small * 255).round() / 255
-
-
-def _like(pixels: UInt8[np.ndarray, "h w"], shape: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2"]:
-    """A picture at the size of another one."""
-    if pixels.shape == shape:
-        return pixels
-    image = torch.from_numpy(pixels)[None, None].float()
-    scaled = functional.interpolate(
-        image, size=shape, mode="bilinear", antialias=True, align_corners=False
-    )
-    return scaled[0, 0].round().clamp(0, 255).byte().numpy()
+def _stacked(planes: Sequence[UInt8[np.ndarray, "h w"]]) -> Float[Tensor, "b 1 h w"]:
+    return torch.from_numpy(np.stack(planes)[:, None]).float() / 255

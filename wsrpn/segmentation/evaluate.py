@@ -8,7 +8,7 @@ default.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from wsrpn.segmentation.maps import Mapped, Maps
 from wsrpn.segmentation.predict import foreground, objects_of
 from wsrpn.types import Dataset, Figure, Record, Report, digest_of
 
+FLOODED = 3.0  # times as much foreground as there is
 HALF = objects.THRESHOLDS.index(0.5)
 JOINED_TRUTH = (
     "Masks that do not number their objects are taken apart into connected areas for figures of "
@@ -71,10 +72,12 @@ class Judged:
 def judge(mapped: Mapped, known: Truth, chosen: MaskCalibration) -> Judged:
     """Counts of one image under a threshold, a smallest size, and a way to tell objects apart."""
     mask = foreground(mapped.score, chosen)
+    # Objects that somebody has numbered are theirs; areas that are removed go with them.
+    found = objects_of(mask, chosen) if mapped.objects is None else mapped.objects * mask
     return Judged(
         pixels.counts(mask, known.inside),
         contours.contours(mask, known.inside).f1,
-        objects.counts(objects_of(mask, chosen), objects_in(known)),
+        objects.counts(found, objects_in(known)),
         known.instances,
     )
 
@@ -105,7 +108,7 @@ def evidence_of(rows: Mapping[str, Judged], patients: Mapping[str, str]) -> Evid
 def values(
     evidence: Evidence, drawn: Float[np.ndarray, "r b"]
 ) -> dict[str, Float[np.ndarray, " r"]]:
-    """Every figure, per row of weights of the images.
+    """Every figure, per row of weights of the images; nan where no image counts.
 
     `object_count_error` is the mean over images of |objects found - objects there|.
     """
@@ -126,7 +129,8 @@ def values(
     found |= {"object_ap@0.5": ap[:, HALF], "object_ap": ap.mean(1), "object_f1": f1}
     off = np.abs(evidence.objects[:, -2] - evidence.objects[:, -1])
     found["object_count_error"] = pixels.macro(off, drawn)
-    return found
+    nobody_drawn = drawn.sum(1) == 0  # of a group, in a replicate: no image, no figure
+    return {name: np.where(nobody_drawn, np.nan, one) for name, one in found.items()}
 
 
 def figures(
@@ -178,6 +182,24 @@ def known_of(record: Record, mapped: Mapped) -> Truth:
     return found
 
 
+def readable(maps: Maps, dataset: Dataset) -> Maps:
+    """The maps of images whose mask can be read; the others are among the failed.
+
+    Args:
+        maps: scores.
+        dataset: truth.
+    """
+    failed = dict(maps.failed)
+    for record in dataset.records:
+        if record.id in maps.files and record.mask is not None:
+            try:
+                truth.read(record.mask, images.size(record.path))
+            except ImageReadError as error:
+                failed[record.id] = str(error)
+    kept = {name: path for name, path in maps.files.items() if name not in failed}
+    return replace(maps, files=kept, failed=failed)
+
+
 def usable(maps: Maps, dataset: Dataset) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """The images that have a map and a truth, and sentences that count the others.
 
@@ -187,6 +209,11 @@ def usable(maps: Maps, dataset: Dataset) -> tuple[tuple[Record, ...], tuple[str,
     mapped = [record for record in dataset.records if record.id in maps.files]
     kept = tuple(record for record in mapped if truth.has_truth(record))
     lost = [record.id for record in mapped if not truth.has_truth(record)]
+    if not kept and maps.failed:
+        raise InputError(
+            f"{dataset.name}: none of {counted(len(maps.failed), 'image')} can be read; the first: "
+            f"{next(iter(maps.failed.values()))}"
+        )
     if not kept:
         raise InputError(
             f"{dataset.name}: no image has both a map and a mask; name masks in the column 'mask' "
@@ -209,6 +236,7 @@ def evaluate(
     seed: int = 0,
     by: str | None = None,
     listen: Callable[[int], None] | None = None,
+    keep: Callable[[Evidence], None] | None = None,
 ) -> Report:
     """All figures of maps on a data set.
 
@@ -220,6 +248,7 @@ def evaluate(
         seed: of the replicates.
         by: a column of `Record.extra`; each of its values gets its own figures in `per_group`.
         listen: called with the number of images done since the last call.
+        keep: called with the counts of all images, see `wsrpn.segmentation.images_table`.
 
     Raises:
         InputError: nothing to judge, maps of another size than their images, a mask that cannot be
@@ -235,6 +264,8 @@ def evaluate(
         if listen:
             listen(1)
     evidence = evidence_of(rows, {record.id: record.patient for record in records})
+    if keep:
+        keep(evidence)
     whole = figures(evidence, bootstrap=bootstrap, seed=seed)
     return Report(
         command="eval",
@@ -247,6 +278,7 @@ def evaluate(
         warnings=(
             *dataset.notes, *maps.notes, *maps.provenance.get("notes", ()), *notes,
             *_seen_before(evidence, chosen), *_unproven(maps, chosen), *remarks(evidence),
+            *silence(evidence),
         ),
         provenance=_provenance(evidence, maps, dataset, chosen, bootstrap, seed),
     )  # fmt: skip
@@ -269,9 +301,28 @@ def remarks(evidence: Evidence) -> list[str]:
     if whole:
         notes.append(JOINED_TRUTH.format(counted(whole, "image")))
     found = evidence.pixels[:, :2].sum()
-    if not found and there.any():
-        notes.append("Nothing is found in any image; `wsrpn calibrate` may find a lower threshold.")
+    known = evidence.pixels[:, [0, 2]].sum()
+    if known and found > FLOODED * known:
+        every = evidence.pixels.sum()
+        notes.append(
+            f"{found / known:.1f} times as many pixels are found as are foreground "
+            f"({found / every:.1%} of all, and {known / every:.1%}); with everything as foreground "
+            f"the Jaccard index would be {jaccard_all(evidence):.3f}."
+        )
     return notes
+
+
+def silence(evidence: Evidence) -> list[str]:
+    """A sentence if there is foreground and none is found."""
+    if evidence.pixels[:, :2].any() or not evidence.pixels[:, 2].any():
+        return []
+    return ["Nothing is found in any image; `wsrpn calibrate` may find a lower threshold."]
+
+
+def jaccard_all(evidence: Evidence) -> float:
+    """Mean Jaccard index over the images with foreground if everything were found: its share."""
+    share = evidence.pixels[:, [0, 2]].sum(1) / evidence.pixels.sum(1)
+    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
 
 
 def _groups(
@@ -326,6 +377,7 @@ def _provenance(
         "images_digest": digest_of(evidence.ids),
         "foreground": float((counts[0] + counts[2]) / max(counts.sum(), 1)),
         "foreground_found": float((counts[0] + counts[1]) / max(counts.sum(), 1)),
+        "jaccard_of_everything": jaccard_all(evidence),
         "objects": int(there),
         "objects_found": int(found),
         "images_with_numbered_objects": int(evidence.numbered.sum()),

@@ -1,9 +1,9 @@
 """Score maps on disk: one 16-bit PNG an image, 0 … 65,535 for a score of 0 … 1.
 
 `score >= threshold` is `level >= level_of(threshold)`. A folder that `wsrpn.segmentation.answers`
-made has `maps.json`, which says what every file is of and its sha256. Any other folder of PNG or
-TIFF files, 8 or 16 bits, named like the images' stems, is somebody's own maps or masks: 0 and 1, or
-0 and the largest value of the type, are a mask; everything else is a share of that largest value.
+made has `maps.json`, which says what every file is of and its sha256; its numbers are taken as they
+are. Any other folder of PNG or TIFF files, 8 or 16 bits, named like the images' stems, is
+somebody's own maps, masks or numbered objects: `wsrpn.segmentation.foreign` tells which.
 """
 
 import hashlib
@@ -13,22 +13,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Num, UInt16
+from jaxtyping import Bool, Int, Num, UInt16
 from PIL import Image
 
 from wsrpn import files
-from wsrpn.data import images
 from wsrpn.errors import InputError, counted
+from wsrpn.segmentation import foreign
+from wsrpn.segmentation.foreign import TOP, Content
 from wsrpn.types import Dataset
 
 SCHEMA = 1
 INDEX = "maps.json"
-TOP = 65535
 SUFFIXES = (".png", ".tif", ".tiff")
-_NUMBERS = 4096  # a 16-bit file without a larger value is numbers of objects rather than scores
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,13 @@ class Mapped:
         id: of the record.
         score: 65,535 × the score, at the size of the image's file.
         path: where they lie.
+        objects: their numbers, 0 outside, where somebody has told them apart already.
     """
 
     id: str
     score: UInt16[np.ndarray, "h w"]
     path: Path
+    objects: Int[np.ndarray, "h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class Maps:
         provenance: whose scores they are.
         failed: id → why an image has none.
         notes: what the user should know.
+        content: of the files: numbers of ours as they are (`exact`), or what others made.
     """
 
     files: Mapping[str, Path]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    content: Literal["exact", "scores", "mask", "labels"] = "exact"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,7 +79,14 @@ class Maps:
         """
         if name not in self.files:
             raise InputError(f"{name}: has no map.")
-        return Mapped(name, read(self.files[name]), self.files[name])
+        path = self.files[name]
+        if self.content == "labels":
+            numbers = foreign.labels(path)
+            return Mapped(name, (numbers > 0) * np.uint16(TOP), path, numbers)
+        return Mapped(name, _READ[self.content](path), path)
+
+
+_READ = {"exact": foreign.exact, "scores": foreign.scores, "mask": foreign.mask}
 
 
 def level_of(threshold: float) -> int:
@@ -117,52 +127,6 @@ def png(pixels: Num[np.ndarray, "h w"]) -> bytes:
     return sink.getvalue()
 
 
-def read(path: Path) -> UInt16[np.ndarray, "h w"]:
-    """Read a map or a mask, see the head of this file.
-
-    Raises:
-        InputError: missing, damaged, several frames, colours, or numbers that are no scores.
-    """
-    pixels = _stored(path)
-    if pixels.dtype == bool:
-        return pixels.astype(np.uint16) * np.uint16(TOP)
-    if pixels.dtype.kind == "f":
-        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-            raise InputError(f"{path}: scores must be in [0, 1].")
-        return np.round(pixels.astype(np.float64) * TOP).astype(np.uint16)
-    if pixels.max() <= 1:
-        return pixels.astype(np.uint16) * np.uint16(TOP)
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.uint16) * np.uint16(257)
-    if pixels.max() < _NUMBERS:
-        raise InputError(
-            f"{path}: 16 bits, and no value above {pixels.max()}: numbers of objects, not scores? "
-            "Give a mask of 0 and 255, or scores from 0 to 65535."
-        )
-    return pixels.astype(np.uint16, copy=False)
-
-
-def _stored(path: Path) -> Num[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]:
-    """Pixels as they are stored, uint8, uint16, bool or floating."""
-    try:
-        images.size(path)  # its size is bearable, and it is an image
-        with Image.open(path, formats=("PNG", "TIFF")) as image:
-            if (frames := getattr(image, "n_frames", 1)) != 1:
-                raise InputError(f"{path}: {frames} frames, one expected.")
-            if image.mode not in ("1", "L", "F", "I") and not image.mode.startswith("I;16"):
-                raise InputError(f"{path}: a map has one channel, this is {image.mode}.")
-            pixels = np.asarray(image)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path}: not readable as a map ({error}).") from None
-    if pixels.dtype == np.int32:  # how Pillow holds 16 bits now and then
-        if pixels.min() < 0 or pixels.max() > TOP:
-            raise InputError(f"{path}: values beyond 16 bits; 0 to 65535 were expected.")
-        pixels = pixels.astype(np.uint16)
-    return pixels
-
-
 def is_folder(source: Path) -> bool:
     """Whether a source is a folder of maps: no run, and pictures of their kind directly in it."""
     if not source.is_dir() or (source / "config.yaml").exists():
@@ -170,21 +134,32 @@ def is_folder(source: Path) -> bool:
     return (source / INDEX).is_file() or bool(_pictures(source))
 
 
-def of_folder(folder: Path, dataset: Dataset, *, only_listed: bool = False) -> Maps:
+def of_folder(
+    folder: Path,
+    dataset: Dataset,
+    *,
+    whole: Dataset | None = None,
+    only_listed: bool = False,
+    content: Content | None = None,
+) -> Maps:
     """The maps of a folder for the images of a data set, by `maps.json` or by name.
 
     Args:
         folder: of maps.
         dataset: the images.
+        whole: all images that there are, where `dataset` is a part of them: a name that two of
+            them share says nothing.
         only_listed: leave out images without a map instead of stopping there.
+        content: what files without a `maps.json` hold; told by their looks without it.
 
     Raises:
-        InputError: no map for any image or, unless `only_listed`, for some; or two for one.
+        InputError: no map for any image or, unless `only_listed`, for some; or two for one; or
+            nobody can tell what the files hold.
     """
     index = folder / INDEX
     listed = _index(index) if index.is_file() else {}
     where = {name: folder / about["file"] for name, about in listed.get("files", {}).items()}
-    where = where or _by_stem(folder, dataset)
+    where = where or _by_stem(folder, whole or dataset)
     there = {r.id: where[r.id] for r in dataset.records if r.id in where}
     missing = [r.id for r in dataset.records if r.id not in where]
     if not there or (missing and not only_listed):
@@ -194,8 +169,12 @@ def of_folder(folder: Path, dataset: Dataset, *, only_listed: bool = False) -> M
             f"{'; --images listed leaves these images out.' if there else '.'}"
         )
     gone = f"{counted(len(missing), 'image')} without a map left out: {_some(missing)}."
-    told = dict(listed.get("provenance", {"maps": str(folder)}))
-    return Maps(there, told, notes=(gone,) if missing else ())
+    notes = (gone,) if missing else ()
+    if listed:
+        return Maps(there, dict(listed["provenance"]), notes=notes)
+    # All that there are, so that no split is read in another way than the next.
+    held, said = (content, "") if content else foreign.content_of(folder, list(where.values()))
+    return Maps(there, {"maps": str(folder)}, notes=(*notes, said) if said else notes, content=held)
 
 
 def _some(names: Sequence[str]) -> str:

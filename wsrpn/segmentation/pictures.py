@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 
+from wsrpn import files
 from wsrpn.data import images
 from wsrpn.errors import InputError, nearest
 from wsrpn.masks import clean, truth
@@ -19,9 +21,11 @@ from wsrpn.report.mask_view import MaskPicture
 from wsrpn.segmentation import answers, maps, predict
 from wsrpn.segmentation.engine import Answering
 from wsrpn.segmentation.maps import Mapped, Maps
+from wsrpn.segmentation.outputs import refuse_inputs
 from wsrpn.types import Dataset, Record
 
 FORMATS = ("png", "pdf", "svg")
+SHEET_NAME = "contact_sheet"
 SHEET = 60  # images on the contact sheet
 _SMALL = 320  # pixels of an image that waits for the contact sheet
 
@@ -33,12 +37,15 @@ class Drawn:
     Attributes:
         panels: image id → file.
         sheet: contact sheet of the first 60.
+        overlays: image id → file with the outlines in full resolution, of images that the panel
+            shows reduced.
         failed: image id → reason.
     """
 
     panels: Mapping[str, Path]
     sheet: Path
     failed: Mapping[str, str]
+    overlays: Mapping[str, Path]
 
 
 def heatmap(
@@ -53,6 +60,8 @@ def heatmap(
     listen: Callable[[int], None] | None = None,
 ) -> Drawn:
     """Draw a panel per image and a contact sheet of the first 60.
+
+    Beside the panel of an image that it shows reduced lies `NAME.overlay.png`, in all its pixels.
 
     Args:
         dataset: the images, with masks where they are known.
@@ -72,21 +81,34 @@ def heatmap(
         raise InputError(f"--format {format}: no such choice. {nearest(format, FORMATS)}")
     rule = predict.settings(run, calibration)
     rule.refuse_other_model(scores.provenance)
-    names = maps.names(record.id for record in dataset.records)
+    # No image takes the name of the contact sheet, which is drawn last.
+    names = maps.names([SHEET_NAME, *(record.id for record in dataset.records)])
+    sheet = out / f"{SHEET_NAME}.{format}"
+    written = [out / f"{name}.{end}" for name in names.values() for end in (format, "overlay.png")]
+    refuse_inputs([sheet, *written], dataset)
     failed = dict(scores.failed)
     panels: dict[str, Path] = {}
+    overlays: dict[str, Path] = {}
     kept: list[MaskPicture] = []
     for name, picture in _pictures(dataset, scores, run, rule, failed, on_error == "skip"):
         panels[name] = out / f"{names[name]}.{format}"
         draw.save(mask_view.panel(picture), panels[name])
+        if max(picture.image.shape) > mask_view.SIDE:
+            overlays[name] = out / f"{names[name]}.overlay.png"
+            _paint(picture, overlays[name])
         if len(kept) < SHEET:  # pictures are held in memory
             kept.append(dataclasses.replace(picture.within(_SMALL), attention=None, drr=None))
         if listen:
             listen(1)
-    sheet = out / f"contact_sheet.{format}"
     if kept:
         draw.save(mask_view.contact_sheet(kept), sheet)
-    return Drawn(panels, sheet, failed)
+    return Drawn(panels, sheet, failed, overlays)
+
+
+def _paint(picture: MaskPicture, path: Path) -> None:
+    """Write the outlines over the whole image."""
+    painted = Image.fromarray(mask_view.overlay(picture))
+    files.write_with(path, lambda temporary: painted.save(temporary, format="PNG"))
 
 
 def telling(dataset: Dataset, limit: int) -> Dataset:
@@ -120,7 +142,7 @@ def picture(
         image=image,
         name=record.id,
         score=mapped.score / np.float32(maps.TOP),
-        found=predict.objects_of(mask, rule),
+        found=predict.objects_of(mask, rule) if mapped.objects is None else mapped.objects * mask,
         truth=None if known is None else _numbered(known),
         said="" if known is None else _figures(mask, known.inside),
         threshold=rule.threshold,

@@ -1,25 +1,27 @@
 """Masks and objects of images as files: what a run makes of them with its calibration."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt16
 
 from wsrpn import files
-from wsrpn.data import tables
+from wsrpn.data import images, tables
 from wsrpn.data.images import ImageReadError
-from wsrpn.errors import InputError
+from wsrpn.errors import InputError, counted
 from wsrpn.masks import clean
 from wsrpn.masks.calibration import MaskCalibration
 from wsrpn.predict import TrainedRun
 from wsrpn.segmentation import maps, objects_table
-from wsrpn.segmentation.answers import answer_of, looks_at_drrs, refuse_others
+from wsrpn.segmentation.answers import answer_of, looks_at_drrs, refuse_others, wanted
 from wsrpn.segmentation.engine import Answering
+from wsrpn.segmentation.outputs import refuse_inputs
 from wsrpn.types import Dataset, Record
 
 SUMMARY_COLUMNS = ("image", "mask", "width", "height", "foreground", "objects")
+SKIP = "--on-error skip leaves out what cannot be read."
 MOST_OBJECTS = 65535  # in a 16-bit picture
 
 
@@ -34,6 +36,7 @@ class Saved:
         table: table with a line an object, or None.
         count: objects in all, 0 unless asked for.
         failed: id → why an image has no mask.
+        notes: what the user should know.
     """
 
     masks: dict[str, Path] = field(default_factory=dict)
@@ -42,6 +45,21 @@ class Saved:
     table: Path | None = None
     count: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def _written(
+    out: Path, names: Iterable[str], *, objects: bool, scores: bool
+) -> Iterator[Path]:
+    """Every file that `save` makes."""
+    yield out / "summary.csv"
+    yield out / "objects.csv"
+    for name in names:
+        yield out / f"{name}.png"
+        if objects:
+            yield out / "objects" / f"{name}.png"
+        if scores:
+            yield out / "maps" / f"{name}.png"
 
 
 def settings(run: TrainedRun | None, calibration: MaskCalibration | None) -> MaskCalibration:
@@ -54,6 +72,23 @@ def settings(run: TrainedRun | None, calibration: MaskCalibration | None) -> Mas
     if calibration is not None:
         return calibration
     return MaskCalibration(touching=run.config.masks.touching if run else "joined")
+
+
+def adjusted(
+    chosen: MaskCalibration, threshold: float | None = None, min_size_px: int | None = None
+) -> MaskCalibration:
+    """A calibration with numbers of the user's own in the place of what was fitted.
+
+    Args:
+        chosen: what holds without them.
+        threshold: in [0, 1], or None.
+        min_size_px: or None.
+    """
+    if threshold is not None:
+        chosen = replace(chosen, threshold=threshold, objective="")
+    if min_size_px is not None:
+        chosen = replace(chosen, min_size_px=min_size_px, objective="")
+    return chosen
 
 
 def foreground(
@@ -75,57 +110,112 @@ def save(
     *,
     calibration: MaskCalibration | None = None,
     objects: bool = False,
+    scores: bool = False,
     on_error: str = "stop",
     listen: Callable[[int], None] | None = None,
 ) -> Saved:
-    """Write a mask for every image, and its objects if asked for.
+    """Write a mask for every image, and its objects and scores if asked for.
+
+    Every file is looked at before the model runs. What is done when an image stops the command
+    stays, and the tables tell of it.
 
     Args:
         run: a trained model that gives mask logits.
         dataset: the images.
-        out: folder; masks are `NAME.png` (0 and 255), label pictures `objects/NAME.png` (16 bits),
-            tables `summary.csv` and `objects.csv`.
+        out: folder; masks are `NAME.png` (0 and 255), label pictures `objects/NAME.png` and scores
+            `maps/NAME.png` (16 bits each), tables `summary.csv` and `objects.csv`.
         calibration: of the run; 0.5 without one.
         objects: also write label pictures and the table of objects.
+        scores: also write score maps, which `eval`, `calibrate` and `heatmap` take.
         on_error: `stop` at an image that cannot be read, or `skip` it and list it.
         listen: called with the number of images done since the last call.
 
     Raises:
-        InputError: the model answers no pixels, the calibration is of another one, an image cannot
-            be read and `on_error` is `stop`, or has more objects than a picture can number.
+        InputError: the model answers no pixels, the calibration is of another one, an output would
+            overwrite an input, an image cannot be read and `on_error` is `stop`, or has more
+            objects than a picture can number.
     """
     refuse_others(run)
     files.refuse_file(out)
     if calibration is not None:
         calibration.refuse_other_model(run.provenance())
-    chosen, engine, drrs = settings(run, calibration), Answering(run), looks_at_drrs(run)
     names = maps.names(record.id for record in dataset.records)
-    saved, lines, found = Saved(), [], []
+    written = list(_written(out, names.values(), objects=objects, scores=scores))
+    refuse_inputs(written, dataset)
+    if on_error == "stop":
+        _refuse_unreadable(dataset)
+    chosen, engine, drrs = settings(run, calibration), Answering(run), looks_at_drrs(run)
+    saved = Saved(notes=_earlier(out, written))
+    lines: list[list[str]] = []
+    found: list[tuple[str, ...]] = []
+    listed: dict[str, dict[str, str]] = {}
+    try:
+        for record in dataset.records:
+            try:
+                score = answer_of(engine, record, drrs=drrs)
+            except ImageReadError as error:
+                if on_error == "stop":
+                    raise InputError(f"{error} {SKIP}") from None
+                saved.failed[record.id] = str(error)
+                continue
+            mask, name = foreground(score, chosen), names[record.id]
+            cells = [record.id, f"{name}.png", *map(str, mask.shape[::-1]), f"{mask.mean():.6f}"]
+            here: list[tuple[str, ...]] = []
+            if objects:
+                path = out / "objects" / f"{name}.png"
+                here = _write_objects(record, mask, score, chosen, path)
+                saved.labels[record.id] = path
+            if scores:
+                digest = maps.write(out / "maps" / f"{name}.png", score)
+                listed[record.id] = {**wanted(record, f"{name}.png"), "sha256": digest}
+            saved.masks[record.id] = path = out / f"{name}.png"
+            files.write(path, maps.png(mask.astype(np.uint8) * np.uint8(255)))
+            found += here
+            lines.append([*cells, str(len(here)) if objects else ""])
+            if listen:
+                listen(1)
+    finally:  # of what is done, whatever ended it
+        tables.write(out / "summary.csv", SUMMARY_COLUMNS, lines)
+        if objects:
+            tables.write(out / "objects.csv", objects_table.COLUMNS, found)
+        if scores:
+            index = {"provenance": run.provenance(), "files": listed}
+            maps.write_index(out / "maps", index)
+    table = out / "objects.csv" if objects else None
+    return replace(saved, summary=out / "summary.csv", table=table, count=len(found))
+
+
+def _refuse_unreadable(dataset: Dataset) -> None:
+    """Stop at images that are none, before the model has worked for an hour.
+
+    Raises:
+        InputError: names the first, and how many there are.
+    """
+    reasons = []
     for record in dataset.records:
         try:
-            score = answer_of(engine, record, drrs=drrs)
+            images.size(record.path)
         except ImageReadError as error:
-            if on_error == "stop":
-                raise
-            saved.failed[record.id] = str(error)
-            continue
-        mask, name = foreground(score, chosen), names[record.id]
-        saved.masks[record.id] = path = out / f"{name}.png"
-        files.write(path, maps.png(mask.astype(np.uint8) * np.uint8(255)))
-        height, width = mask.shape
-        cells = [record.id, path.name, str(width), str(height), f"{mask.mean():.6f}"]
-        if objects:
-            here = _write_objects(record, mask, score, chosen, out / "objects" / f"{name}.png")
-            saved.labels[record.id] = out / "objects" / f"{name}.png"
-            found += here
-        lines.append([*cells, str(len(here)) if objects else ""])
-        if listen:
-            listen(1)
-    tables.write(out / "summary.csv", SUMMARY_COLUMNS, lines)
-    if objects:
-        tables.write(out / "objects.csv", objects_table.COLUMNS, found)
-    table = out / "objects.csv" if objects else None
-    return Saved(saved.masks, saved.labels, out / "summary.csv", table, len(found), saved.failed)
+            reasons.append(str(error))
+    if reasons:
+        many = f" ({counted(len(reasons), 'image')} of {len(dataset)} like that)"
+        raise InputError(f"{reasons[0]}{many if len(reasons) > 1 else ''} {SKIP}")
+
+
+def _earlier(out: Path, written: Sequence[Path]) -> tuple[str, ...]:
+    """Sentences about pictures of an earlier command, which are replaced or stay."""
+    kinds = {path.parent for path in written if path.suffix == ".png"}
+    there = {path for kind in kinds if kind.is_dir() for path in kind.glob("*.png")}
+    replaced, stay = there & set(written), there - set(written)
+    notes = []
+    if replaced:
+        notes.append(f"{out}: {counted(len(replaced), 'picture')} of before replaced.")
+    if stay:
+        notes.append(
+            f"{out}: {counted(len(stay), 'picture')} of before not of these images and left as is; "
+            "summary.csv lists what is new."
+        )
+    return tuple(notes)
 
 
 def _write_objects(

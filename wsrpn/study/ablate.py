@@ -20,6 +20,7 @@ from wsrpn.study import plan, pool
 from wsrpn.study.plan import Ablation
 from wsrpn.study.training import Changed, Training, refuse_changed
 from wsrpn.train import run
+from wsrpn.train.task import RADIOGRAPHS, input_of
 from wsrpn.types import Dataset, Predictions
 
 # What decides which images, labels and splits there are; the rest of the section is of no matter.
@@ -113,6 +114,12 @@ def _config(
             found = run.complete(plan.config(study, over, seed=seed, where=where))
     except InputError as error:
         raise InputError(f"arm '{arm}': {error}") from None
+    if input_of(found) != RADIOGRAPHS:
+        raise InputError(
+            f"arm '{arm}': model {found.model['name']} learns from {input_of(found)}, and an "
+            "ablation compares scores and boxes of radiographs; train its arms with `wsrpn train` "
+            "and judge each with `wsrpn eval`."
+        )
     return found
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsrpn import compute
 from wsrpn.config import RunConfig
+from wsrpn.masks import loader
 from wsrpn.report import draw, mask_panels
 from wsrpn.train import validate
 from wsrpn.train.distributed import World
@@ -70,6 +71,7 @@ class MaskProbe:
         last = compute.wants_channels_last(train.channels_last, device, dtype)
         with validate.averaged(state, self.config), compute.autocast(dtype, device):
             output = state.model(seen.to(device, channels_last=last))
+        native = self.config.masks.scale == "native"
         rows = mask_panels.Rows(
             images=seen.images[:, 0].numpy(),
             truth=cast(Tensor, seen.masks)[:, 0].numpy() >= 0.5,
@@ -77,9 +79,22 @@ class MaskProbe:
             attention=None if output.attention is None else _shares(output.attention),
             drrs=None if seen.drrs is None else seen.drrs[:, 0].numpy(),
             has_drr=None if seen.has_drr is None else seen.has_drr.numpy(),
-            names=seen.ids,
+            names=tuple(told(name, native=native) for name in seen.ids),
         )
         draw.save(mask_panels.sheet(rows, title=title), path)
+
+
+def told(name: str, *, native: bool) -> str:
+    """What a picture calls an image, or a window of one.
+
+    Example:
+        >>> told("films/a.png@12", native=True)
+        'films/a.png, crop 12'
+    """
+    if not native:
+        return name
+    image = loader.image_of(name)
+    return f"{image}, crop {name[len(image) + 1 :]}"
 
 
 def choose(areas: Mapping[str, int], most: int = DRAWN) -> list[str]:

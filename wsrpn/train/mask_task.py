@@ -16,6 +16,7 @@ from wsrpn.config import RunConfig
 from wsrpn.data import base, splits
 from wsrpn.errors import InputError, counted
 from wsrpn.masks import loader, truth
+from wsrpn.models.stages import COUNT
 from wsrpn.train import phases
 from wsrpn.train.distributed import World
 from wsrpn.train.loop import State
@@ -39,6 +40,7 @@ class MaskTask(Task):
 
     feed: loader.MaskFeed
     val_feed: loader.MaskFeed
+    sees = 0  # pixels around one that its answer may depend on, from `build` on
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
@@ -73,14 +75,16 @@ class MaskTask(Task):
             )
             for part, training in ((train, True), (val, False))
         )
+        self._refuse_unmonitored(self.val_feed.dataset, unreadable=len(self.val_feed.failed))
         self.probe = MaskProbe(self.config)
 
-    def _refuse_unmonitored(self, val: Dataset) -> None:
+    def _refuse_unmonitored(self, val: Dataset, *, unreadable: int = 0) -> None:
         monitor = self.config.train.monitor
         if monitor in ("dice", "jaccard") and not any(record.mask for record in val.records):
+            lost = f" ({counted(unreadable, 'image')} of it cannot be read)" if unreadable else ""
             raise InputError(
-                f"{self.name}: train.monitor={monitor} needs an image with a mask in split val; "
-                f"change data.val_share, or set train.monitor=last.{self._notes()}"
+                f"{self.name}: train.monitor={monitor} needs an image with a mask in split val"
+                f"{lost}; change data.val_share, or set train.monitor=last.{self._notes()}"
             )
 
     @property
@@ -90,7 +94,9 @@ class MaskTask(Task):
 
     def build(self) -> nn.Module:
         """See `Task`."""
-        return model_parts.build(self.config.model, classes=len(self.classes))
+        model = model_parts.build(self.config.model, classes=len(self.classes))
+        self.sees = int(getattr(model, "seen", 0))
+        return model
 
     def facts(self) -> dict[str, Any]:
         """See `Task`."""
@@ -112,6 +118,8 @@ class MaskTask(Task):
                     *self.left_out,
                     *_moving_loss(config),
                     *_without_effect(config, data),
+                    *_never_learned(config),
+                    *_seams(config, self.sees),
                 ],
                 "unreadable": {**self.feed.failed, **self.val_feed.failed},
             },
@@ -143,7 +151,9 @@ class MaskTask(Task):
 
     def show(self, state: State, out: Path, epoch: int) -> None:
         """Draw `segmentation.png`."""
-        title = f"{self.config.model['name']}: validation images after epoch {epoch}"
+        source = self.config.data.source
+        of = source if source.startswith("phantom:") else Path(source).name
+        title = f"{self.config.model['name']}, {of}: validation images after epoch {epoch}"
         device = next(state.model.parameters()).device
         self.probe.draw(state, out / "segmentation.png", device=device, title=title)
 
@@ -161,6 +171,32 @@ def _moving_loss(config: RunConfig) -> list[str]:
     return [
         "train.monitor=loss compares epochs by a sum whose weights change from phase to phase; "
         "dice and jaccard mean the same in all of them."
+    ]
+
+
+def _never_learned(config: RunConfig) -> list[str]:
+    """A sentence if what is frozen has never been trained."""
+    if config.model.get("weights") != "none":
+        return []
+    stages = config.model.get("trainable", COUNT)
+    if config.train.freeze_backbone:
+        frozen, way_out = "train.freeze_backbone keeps the backbone as it is", ""
+    elif stages < COUNT:
+        frozen = f"model.trainable={stages} keeps the first {counted(COUNT - stages, 'stage')}"
+        frozen, way_out = f"{frozen} of the backbone as it is", f", or set model.trainable={COUNT}"
+    else:
+        return []
+    return [f"{frozen}, and with model.weights=none that is random; name trained weights{way_out}."]
+
+
+def _seams(config: RunConfig, sees: int) -> list[str]:
+    """A sentence if tiles of large images will have seams."""
+    masks = config.masks
+    if masks.scale != "native" or masks.margin >= sees:
+        return []
+    return [
+        f"masks.margin={masks.margin} is less than the {sees} px that this network sees: answers "
+        f"near the seams of tiles may differ slightly; masks.margin={sees} rules that out."
     ]
 
 

@@ -81,6 +81,8 @@ def complete(config: RunConfig) -> RunConfig:
     for name in used:
         check_gives(model["name"], name, losses.facts(name)["reads"])
     refuse_switched_off(config, model)
+    refuse_seams(config)
+    refuse_narrow_tiles(config, model)
     for name in config.losses:
         if name not in used:
             raise InputError(f"losses.{name}: has options, but no phase gives this loss a weight.")
@@ -108,6 +110,47 @@ def refuse_switched_off(config: RunConfig, model: Mapping[str, Any]) -> None:
                     f"give with model.attention=none; choose another model.attention, or "
                     f"--set phases.{place}.weights.{name}=0."
                 )
+
+
+def refuse_seams(config: RunConfig) -> None:
+    """Stop where windows of an image are asked for whose answers are not those of the whole image.
+
+    Raises:
+        InputError: names the way out.
+    """
+    name = config.model["name"]
+    if (
+        input_of(config) == MASKS
+        and config.masks.scale == "native"
+        and not hasattr(model_parts.models[name], "seen")
+    ):
+        raise InputError(
+            f"model {name} looks at the whole image to answer a pixel, so windows of it "
+            "(masks.scale=native) get other answers; set masks.scale=fit."
+        )
+
+
+def refuse_narrow_tiles(config: RunConfig, model: Mapping[str, Any]) -> None:
+    """Stop where nothing is left of the tiles that images will be answered in.
+
+    Args:
+        config: of the run.
+        model: its `model` section, filled.
+
+    Raises:
+        InputError: names both keys.
+    """
+    masks = config.masks
+    if input_of(config) != MASKS or masks.scale != "native":
+        return
+    # Corners of tiles are multiples of the network's cells.
+    least = 2 * masks.margin + 2 ** int(model.get("depth", 5))
+    if masks.tile < least:
+        raise InputError(
+            f"masks.tile={masks.tile} leaves nothing inside its margins of masks.margin="
+            f"{masks.margin}, so no large image could be answered; set masks.tile to {least} at "
+            "least, or a smaller masks.margin."
+        )
 
 
 def task_of(config: RunConfig) -> Task:

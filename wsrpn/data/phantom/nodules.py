@@ -40,6 +40,7 @@ _NAME = "phantom:nodules"
 # The first are the streams of phantom:cxr: the same bodies before the same films.
 _PATIENT, _POSE, _EXPOSURE, _NOISE, _DEVICES = 0, 1, 3, 4, 5
 _CHOICE, _NODULES, _DRR = 8, 9, 10
+_TRIES = 20  # to find a nodule a place beside the others
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Radiograph:
     Attributes:
         image: grey levels in [0, 1], bone white.
         nodules: what was added; where two overlap, the later one has the pixels.
-        drr: grey levels of the projected CT, half as many pixels along a side.
+        drr: grey levels of the projected CT, half as many pixels along a side; None where it was
+            not asked for.
     """
 
     image: Float[np.ndarray, "h w"]
     nodules: tuple[Nodule, ...]
-    drr: Float[np.ndarray, "a b"]
+    drr: Float[np.ndarray, "a b"] | None
 
     @property
     def objects(self) -> Int[np.ndarray, "h w"]:
@@ -93,6 +95,7 @@ def generate(
     contrast: float = 1.0,
     noise: float = 1.0,
     distractors: float = 0.3,
+    drr: bool = True,
 ) -> Radiograph:
     """Make one film.
 
@@ -101,13 +104,14 @@ def generate(
         index: of the film in it.
         size: side in pixels.
         patient: whose body; `index` where None.
-        nodules: how many; None draws it.
+        nodules: how many; None draws it. Fewer where there is no room for one beside the others.
         most: of them on a film that has any; JSRT has one.
         normal_share: share of films without a nodule; 93 of 247 in JSRT.
         subtlety: of all nodules, 1 to 5; None draws it.
         contrast: factor of the attenuation of nodules; lower is harder.
         noise: factor of the quantum noise.
         distractors: share of films with electrodes and wires.
+        drr: whether the DRR is made, too, which takes as long as the film.
     """
     body, exam = (seed, index if patient is None else patient), (seed, index)
     choice = stream(exam, _CHOICE)
@@ -118,13 +122,27 @@ def generate(
     made: list[Nodule] = []
     taken = np.zeros_like(thorax.field)
     for rng in stream(exam, _NODULES).spawn(drawn if nodules is None else nodules):
-        nodule = jsrt_law.draw(rng, lungs, mm_per_px=SIDE_MM / size, subtlety=subtlety, taken=taken)
+        for _ in range(_TRIES):
+            nodule = jsrt_law.draw(
+                rng, lungs, mm_per_px=SIDE_MM / size, subtlety=subtlety, taken=taken
+            )
+            if _are_seen((*made, nodule)):
+                break
+        else:
+            continue
         made.append(nodule)
         taken |= ndimage.binary_dilation(nodule.mask, iterations=max(2, size // 40))
     attenuation = sum((contrast * nodule.attenuation for nodule in made), thorax.attenuation)
     attenuation = attenuation + film.devices(thorax, stream(exam, _DEVICES), distractors)
     image = film.expose(attenuation, stream(exam, _EXPOSURE), stream(exam, _NOISE), noise)
-    return Radiograph(image, tuple(made), _projected(body, pose, size, stream(exam, _DRR)))
+    seen = _projected(body, pose, size, stream(exam, _DRR)) if drr else None
+    return Radiograph(image, tuple(made), seen)
+
+
+def _are_seen(nodules: tuple[Nodule, ...]) -> bool:
+    """Whether each has a pixel of its own where later ones lie over earlier ones."""
+    objects = numbered(nodules[0].mask.shape, nodules)
+    return len(np.unique(objects[objects > 0])) == len(nodules)
 
 
 def _thorax(body: tuple[int, int], pose: Pose, size: int) -> Thorax:
@@ -189,14 +207,16 @@ def paste(
     mask = np.zeros(image.shape, dtype=bool)
     level = np.clip(image.astype(np.float64), 0.002, 0.998)
     level = np.log(level / (1 - level))
+    added = np.zeros_like(level)
     for _ in range(count):
         nodule = jsrt_law.draw(
             rng, lungs, mm_per_px=spacing, subtlety=subtlety, taken=mask if mask.any() else None
         )
-        level = level + CURVE * contrast * nodule.attenuation
+        added += CURVE * contrast * nodule.attenuation
         mask |= nodule.mask
-    moved = 1 / (1 + np.exp(-level))
-    return np.where(mask, moved, image).astype(np.float32), mask
+    moved = 1 / (1 + np.exp(-(level + added)))
+    # Black and white have no finite level: what is added never darkens, and nothing stays nothing.
+    return np.where(added > 0, np.maximum(moved, image), image).astype(np.float32), mask
 
 
 def lung_fields(image: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -280,9 +300,9 @@ def write(
         for index, patient, split in itertools.islice(series.patients(seed), images):
             made = generate(
                 seed, index, size=size, patient=patient, most=most, normal_share=normal_share,
-                contrast=contrast, noise=noise, distractors=distractors,
+                contrast=contrast, noise=noise, distractors=distractors, drr=drr,
             )  # fmt: skip
-            yield _save(made, building, index, patient, split, drr=drr)
+            yield _save(made, building, index, patient, split)
 
     return series.write(folder, _NAME, CLASSES, make)
 
@@ -292,15 +312,13 @@ def read(folder: Path) -> Dataset:
     return series.read(folder, _NAME, CLASSES)
 
 
-def _save(
-    made: Radiograph, folder: Path, index: int, patient: int, split: Split, *, drr: bool
-) -> Record:
+def _save(made: Radiograph, folder: Path, index: int, patient: int, split: Split) -> Record:
     name = f"{index:06d}.png"
     path, mask = folder / "images" / name, folder / "masks" / name
-    projected = folder / "drrs" / name if drr else None
+    projected = None if made.drr is None else folder / "drrs" / name
     _png(path, made.image)
-    if projected is not None:
-        _png(projected, made.drr)
+    if made.drr is not None:
+        _png(folder / "drrs" / name, made.drr)
     mask.parent.mkdir(exist_ok=True)
     Image.fromarray(made.objects.astype(np.uint8)).save(mask)
     return Record(

@@ -120,9 +120,9 @@ def numbers(text: str, *, option: str, least: float, whole: bool = False) -> tup
     Raises:
         InputError: of another form, below `least`, or the larger number first.
     """
-    low, _, high = text.partition("-")
+    low, dash, high = text.partition("-")
     try:
-        found = float(low), float(high or low)
+        found = float(low), float(high if dash else low)
     except ValueError:
         found = (-math.inf, -math.inf)
     fine = least <= found[0] <= found[1] < math.inf
