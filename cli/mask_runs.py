@@ -71,6 +71,8 @@ def evaluate(
     document = report.document()
     document["warnings"] = [*document["warnings"], *_failures(found.maps.failed)]
     files.write_json(path, document)
+    if found.maps.content in ("exact", "scores"):
+        mask_source.tell(chosen, fitted)
     tables.show_masks(report, said=found.dataset.notes)
     options.say(f"report: {path}, figures of every image: {table.name}")
     if json:
@@ -176,6 +178,7 @@ def predict(
             opened, dataset, place, calibration=chosen, objects=objects, scores=scores,
             on_error=on_error, listen=bar.advance,
         )  # fmt: skip
+    mask_source.tell(chosen, fitted)
     if chosen == fitted:
         options.say(
             f"calibrated: threshold {chosen.threshold:.4f}, areas of at least "

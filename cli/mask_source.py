@@ -201,7 +201,9 @@ def answers(
         if not data:
             raise InputError(f"{source}: maps need their truth: pass --data.")
         dataset = sources.load(data, split)
-        found = of_folder(source, data, dataset, judged=True, only_listed=only_listed, content=content)
+        found = of_folder(
+            source, data, dataset, judged=True, only_listed=only_listed, content=content
+        )
         place = source.resolve().with_name(f"{source.resolve().name}-eval-{split}")
         return Answers(_judgeable(found, dataset, on_error), dataset, None, out or place)
     if content:
@@ -277,16 +279,20 @@ def chosen(
     threshold: float | None,
     min_size: int | None,
 ) -> "MaskCalibration":
-    """What maps are cut with, said where that is not a calibration alone."""
+    """What maps are cut with: what was fitted, or holds without a fit, or the user's own."""
     from wsrpn.segmentation import predict
 
-    own = predict.settings(run, fitted)
-    found = predict.adjusted(own, threshold, min_size)
-    if found != own:
-        options.say(f"threshold {found.threshold:.4f}, areas of at least {found.min_size_px} px")
-    elif fitted is None:
+    return predict.adjusted(predict.settings(run, fitted), threshold, min_size)
+
+
+def tell(found: "MaskCalibration", fitted: "MaskCalibration | None") -> None:
+    """Say what maps are cut with, where that is not a calibration alone."""
+    if found == fitted:
+        return
+    if (found.threshold, found.min_size_px) == (0.5, 0) and fitted is None:
         options.say(UNCALIBRATED)
-    return found
+    else:
+        options.say(f"threshold {found.threshold:.4f}, areas of at least {found.min_size_px} px")
 
 
 def calibration(source: Path, given: Path | None) -> "MaskCalibration | None":

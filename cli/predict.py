@@ -71,7 +71,8 @@ def predict(
 
         mask_runs.predict(
             run, images=images, data=data, split=split, out=out, calibration=calibration,
-            objects=objects, scores=scores, threshold=threshold, min_size=min_size, device=device, on_error=on_error, json=json,
+            objects=objects, scores=scores, threshold=threshold, min_size=min_size,
+            device=device, on_error=on_error, json=json,
         )  # fmt: skip
         return
     mask_source.of_masks({

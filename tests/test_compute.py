@@ -42,3 +42,14 @@ def test_memory_that_tensors_free_is_used_again() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc of another system")
 def test_what_the_user_asks_of_malloc_stays() -> None:
     assert not faults("compute.keep_freed_memory()", MALLOC_TRIM_THRESHOLD_="131072")[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="malloc of another system")
+@pytest.mark.parametrize(
+    ("tunables", "stays"),
+    [("glibc.malloc.mmap_threshold=65536", True), ("glibc.pthread.rseq=1", False)],
+)
+def test_what_the_user_asks_of_glibc_stays(tunables: str, stays: bool) -> None:
+    if not faults("compute.keep_freed_memory()")[0]:
+        pytest.skip("another C library than glibc")
+    assert faults("compute.keep_freed_memory()", GLIBC_TUNABLES=tunables)[0] != stays

@@ -59,3 +59,14 @@ def test_an_ablation_of_models_it_cannot_judge_is_refused_before_it_trains(sourc
     with pytest.raises(InputError, match=r"arm 'a': model unet learns from masks.*wsrpn eval"):
         ablate.prepare(plan.load(path, plan.Ablation), tmp_path / "out", where=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_that_is_refused_leaves_no_folder_of_its_own(source, tmp_path):
+    changes = ("train.freeze_backbone=true",)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for out in (tmp_path / "run", mine):
+        with pytest.raises(InputError, match="has no backbone"):
+            train(mask_runs.unet(source, *changes), out)
+    assert not (tmp_path / "run").exists()
+    assert mine.is_dir()

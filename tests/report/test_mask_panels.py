@@ -47,7 +47,7 @@ def test_errors_have_the_colours_of_hit_false_alarm_and_miss_over_the_image():
 
 
 def test_the_truth_has_one_colour_in_all_pictures():
-    assert MISS == tuple(bytes.fromhex(marks.TRUTH[1:]))
+    assert tuple(bytes.fromhex(marks.TRUTH[1:])) == MISS
 
 
 def test_the_rim_of_the_truth_lies_inside_it_and_an_edge_of_the_image_is_no_rim():

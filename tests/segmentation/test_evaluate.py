@@ -333,6 +333,26 @@ def test_a_calibration_of_another_kind_or_damaged_is_refused(tmp_path, change, w
         MaskCalibration.load(path)
 
 
+def test_a_fit_says_what_it_comes_to_and_does_not_send_to_calibrate(tmp_path):
+    """All scores are one: to find everything is as good as it gets."""
+    data = base.load(DataConfig(source=str(worlds.data(tmp_path))))
+    data = dataclasses.replace(data, records=data.records[:3])
+    flat = fitting.calibrate(of_levels(tmp_path, data, [0, 0, 0]), data, bootstrap=0)
+    said = " ".join(flat.warnings)
+    assert "wsrpn calibrate" not in said
+    assert ("nothing is found at all" in said) == (flat.after["recall"].value == 0)
+    assert flat.after["recall"].value == 1, "everything, as the share of foreground is above 0"
+    assert "times as many pixels are found as are foreground" in said
+    assert "The best threshold is 0: every pixel is foreground." in said
+
+
+def test_doubts_are_about_what_is_found():
+    high = MaskCalibration(threshold=0.99999)
+    assert fitting._doubts(high, 99, found=5.0) == []
+    (said,) = fitting._doubts(high, 99, found=0.0)
+    assert said == "With the best threshold nothing is found at all."
+
+
 def test_other_objectives_are_refused_with_those_that_are():
     with pytest.raises(InputError, match="Did you mean 'jaccard'"):
         fitting.check_objective("jacard")

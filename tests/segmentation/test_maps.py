@@ -116,7 +116,9 @@ def test_scores_are_never_taken_for_numbers_of_objects(seed, top, blur):
     smooth = (smooth - smooth.min()) / np.ptp(smooth)
     for one in ((smooth * top).astype(np.uint8), (smooth * top * 200).astype(np.uint16)):
         look = foreign.look(one)
-        told = look.agreeing < foreign.FLAT * look.pairs or look.areas > foreign.AREAS * look.numbers
+        told = (
+            look.agreeing < foreign.FLAT * look.pairs or look.areas > foreign.AREAS * look.numbers
+        )
         assert told
 
 

@@ -48,9 +48,7 @@ class Saved:
     notes: tuple[str, ...] = ()
 
 
-def _written(
-    out: Path, names: Iterable[str], *, objects: bool, scores: bool
-) -> Iterator[Path]:
+def _written(out: Path, names: Iterable[str], *, objects: bool, scores: bool) -> Iterator[Path]:
     """Every file that `save` makes."""
     yield out / "summary.csv"
     yield out / "objects.csv"
@@ -237,4 +235,4 @@ def _write_objects(
             "run so that small ones are removed, or leave --objects out."
         )
     files.write(path, maps.png(numbers.astype(np.uint16)))
-    return list(objects_table.rows(record.id, numbers, score))
+    return list(objects_table.rows(record.id, numbers, score, images.read(record.path)))

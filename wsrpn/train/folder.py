@@ -1,5 +1,6 @@
 """The run folder: who may write in it, and what it says besides the checkpoints."""
 
+import contextlib
 import csv
 import io
 import os
@@ -43,6 +44,7 @@ def claimed(out: Path, here: World) -> Iterator[None]:
         yield
         return
     files.refuse_file(out)
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / ".lock")
@@ -57,6 +59,12 @@ def claimed(out: Path, here: World) -> Iterator[None]:
         for left in out.glob("*.tmp.*"):
             left.unlink(missing_ok=True)
         yield
+    except BaseException:
+        if is_new and [path.name for path in out.iterdir()] == [".lock"]:  # nothing was begun
+            with contextlib.suppress(OSError):
+                (out / ".lock").unlink()
+                out.rmdir()
+        raise
     finally:
         lock.release()
 
