@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import served
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
-PATH = os.environ["PATH"]
 SMALL = {
     "pipeline.sh": {
         "DATA": "phantom:cxr?images=24&size=48&seed=1", "EPOCHS": "1", "REQUIRE": "auroc>=0",
@@ -34,10 +35,24 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """The environment of a user who has activated ours."""
+    """The environment of a user who has activated ours, where `wsrpn` need not import torch."""
+    folder = tmp_path_factory.mktemp("bin")
     found = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
-    found["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), found["PATH"]))
-    return found
+    address = folder / "socket"
+    server = subprocess.Popen(
+        [sys.executable, served.__file__, str(address)],
+        env={**found, "OMP_NUM_THREADS": "1"}, cwd=EXAMPLES.parent, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        served.client(folder, address)
+        found["PATH"] = os.pathsep.join(
+            (str(folder), str(Path(sys.executable).parent), found["PATH"])
+        )
+        yield found
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def run(name, out, environment, *, code=0):
@@ -132,26 +147,23 @@ def test_slides_that_are_not_good_enough_end_the_pipeline_and_are_told_without_j
     slides, tmp_path, environment
 ):
     shutil.copytree(slides[0], tmp_path / "out")  # calibrated and drawn already
-    strict = {**environment, "REQUIRE": "iou_macro>=0.999", "PATH": without_jq(tmp_path / "bin")}
+    path = without_jq(tmp_path / "bin", environment["PATH"])
+    strict = {**environment, "REQUIRE": "iou_macro>=0.999", "PATH": path}
     said = run("slides.sh", tmp_path / "out", strict, code=3)
     assert "iou_macro\t0." in said
     assert "report\t" in said
 
 
-def without_jq(folder):
+def without_jq(folder, path):
     """A PATH with the programs of the pipeline alone; of the commands only `eval` is run."""
     folder.mkdir()
     for name in ("bash", "python3"):
-        (folder / name).symlink_to(program(name))
+        (folder / name).symlink_to(shutil.which(name, path=path))
     last = folder / "wsrpn"
-    last.write_text(f'#!{program("bash")}\n[[ $1 != eval ]] || exec "{program("wsrpn")}" "$@"\n')
+    bash, ours = shutil.which("bash", path=path), shutil.which("wsrpn", path=path)
+    last.write_text(f'#!{bash}\n[[ $1 != eval ]] || exec "{ours}" "$@"\n')
     last.chmod(0o755)
     return str(folder)
-
-
-def program(name):
-    """Where a program lies, that of our own environment first."""
-    return shutil.which(name, path=os.pathsep.join((str(Path(sys.executable).parent), PATH)))
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in EXAMPLES.glob("*.py")))
