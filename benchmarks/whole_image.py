@@ -2,8 +2,9 @@
 
     python benchmarks/whole_image.py [SIDE]
 
-`wsrpn predict RUN IMAGE --objects` with the network and tiles of the preset `beads`, on an image of 4096 × 4096 pixels by default. The
-goal is a peak of less than 2 GB for the whole process, imports included.
+`wsrpn predict RUN IMAGE --objects` with the network and tiles of the preset `beads`, on an image of
+4096 × 4096 pixels by default. The goal is a peak of less than 2 GB for the whole process, imports
+included.
 """
 
 import contextlib
@@ -52,7 +53,7 @@ def picture(side: int, path: Path) -> None:
 
 
 def run_folder(folder: Path) -> Path:
-    """The network of the preset after a minute on phantoms: it finds blobs, and need not be good."""
+    """The network of the preset after a minute on phantoms: it finds blobs, and not well."""
     data = "phantom:beads?images=24&size=256&beads=20-40"
     short = ("data.size=256", "train.epochs=12", "train.lr=3.0e-3", "train.patience=0")
     config = configs.load("beads", [f"data.source={data}", *short])
