@@ -119,7 +119,7 @@ LOSS_PAIRS = (
 )  # fmt: skip
 # Rates at which something is learned in the time there is, and weights that were trained before.
 NODULE = (
-    "model.backbone=efficientnet_lite0", "model.weights=imagenet", "model.decoder_width=64",
+    "model.backbone=efficientnet_lite0", "model.weights=imagenet", "model.decoder_width=128", "model.prior=0.01",
     "train.lr=1.0e-3", "train.backbone_lr=1.0e-4", "data.size=256", "train.patience=0",
     "train.batch=4", "losses.weighted_bce.pos_weight=20",
 )  # fmt: skip
@@ -139,6 +139,7 @@ PARTS = (
     Arm("skips, pos_weight 100", "nodule", (SKIPS, f"{WEIGH}100")),
     Arm("skips, pos_weight dynamic", "nodule", (SKIPS, f"{WEIGH}dynamic")),
     Arm("skips, the source's rates", "nodule", (SKIPS, *SLOW)),
+    Arm("skips, start at 0.5", "nodule", (SKIPS, "model.prior=0.5")),
     Arm("no skips, no attention", "nodule", PLAIN),
     Arm("no skips, multi-scale", "nodule", ("model.attention=multiscale",)),
     Arm("no skips, bilinear", "nodule", ("model.upsample=bilinear",)),
@@ -310,7 +311,7 @@ def mean_known(values: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def kept_epoch(run_folder: Path) -> int:
-    rows = [row for row in read_metrics(run_folder / "metrics.csv") if "val/dice" in row]
+    rows = [row for row in read_metrics(run_folder) if "val/dice" in row]
     return int(max(rows, key=lambda row: row["val/dice"])["epoch"])
 
 

@@ -291,7 +291,7 @@ def test_the_decoder_goes_to_full_size_in_five_stages(upsample):
     assert shapes == [(32 >> index, 4 << index, 4 << index) for index in range(COUNT)]
     transposed = [m for m in net.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert len(transposed) == (COUNT if upsample == "transposed" else 0)
-    assert all(m.kernel_size == (4, 4) and m.stride == (2, 2) for m in transposed)
+    assert all(m.kernel_size == m.stride == (2, 2) for m in transposed)
 
 
 def test_the_default_is_the_network_of_the_source():
