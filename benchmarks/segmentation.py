@@ -119,7 +119,8 @@ LOSS_PAIRS = (
 )  # fmt: skip
 # Rates at which something is learned in the time there is, and weights that were trained before.
 NODULE = (
-    "model.backbone=efficientnet_lite0", "model.weights=imagenet", "model.decoder_width=128", "model.prior=0.01",
+    "model.backbone=efficientnet_lite0", "model.weights=imagenet", "model.decoder_width=128",
+    "model.prior=0.01",
     "train.lr=1.0e-3", "train.backbone_lr=1.0e-4", "data.size=256", "train.patience=0",
     "train.batch=4", "losses.weighted_bce.pos_weight=20",
 )  # fmt: skip
