@@ -196,16 +196,6 @@ def pooled(
     return FIGURES[name](tp, fp, fn)
 
 
-def undefined(per_image: Float[np.ndarray, " b"]) -> int:
-    """How many images a mean leaves out.
-
-    Example:
-        >>> undefined(np.array([1.0, np.nan]))
-        1
-    """
-    return int(np.isnan(per_image).sum())
-
-
 # Every threshold at once
 
 
