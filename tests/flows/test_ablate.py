@@ -178,33 +178,39 @@ def test_a_second_time_nothing_is_trained_and_the_tables_are_the_same(copied, pl
 
 
 def test_a_study_killed_half_way_and_taken_up_by_two_ends_with_the_same_table(
-    tmp_path, plan_file, unbroken
+    copied, plan_file, unbroken
 ):
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "wsrpn_cli.app", "ablate", str(plan_file), "--out", str(out)]
+    for run in sorted(copied.glob("*/seed-*"))[::2]:
+        shutil.rmtree(run)  # so the kill is half way through what is left, and the test short
+    for path in copied.glob("*.*"):
+        path.unlink()
+    command = [
+        sys.executable, "-m", "wsrpn_cli.app", "ablate", str(plan_file), "--out", str(copied)
+    ]  # fmt: skip
     command += [str(word) for word in FEW]
     calm = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    assert len(predictions(copied)) == 6
     with subprocess.Popen([*command, "--jobs", "2"], **calm) as process:
-        until(lambda: len(predictions(out)) >= 5, process)
+        until(lambda: len(predictions(copied)) >= 8, process)
         os.killpg(process.pid, signal.SIGKILL)
-    while held(out):  # its trainings are still dying, and would be taken for the next one's
+    while held(copied):  # its trainings are still dying, and would be taken for the next one's
         time.sleep(0.02)
-    survived = stamps(out)
-    count = len(predictions(out))
-    assert 5 <= count < 12
+    survived = stamps(copied)
+    count = len(predictions(copied))
+    assert 8 <= count < 11
 
     with subprocess.Popen(command, **calm) as other:
-        until(lambda: held(out), other)  # and all but this one are left for both
-        mine = cli.wsrpn("ablate", plan_file, "--out", out, *FEW)
+        until(lambda: held(copied), other)  # and all but this one are left for both
+        mine = cli.wsrpn("ablate", plan_file, "--out", copied, *FEW)
         _, theirs = other.communicate(timeout=120)
     assert (mine.exit_code, other.returncode) == (0, 0), mine.stderr + theirs
-    assert {path: found for path, found in stamps(out).items() if path in survived} == survived
+    assert {path: found for path, found in stamps(copied).items() if path in survived} == survived
     done = [text.count(": done in ") for text in (mine.stderr, theirs)]
     assert sum(done) == 12 - count, "no training was done by both"
     assert min(done) > 0, "both had a part"
     for name in ("study.md", "study.csv", "study.png"):
-        assert (out / name).read_bytes() == (unbroken / name).read_bytes(), name
-    assert not list(out.rglob("*.tmp.*"))
+        assert (copied / name).read_bytes() == (unbroken / name).read_bytes(), name
+    assert not list(copied.rglob("*.tmp.*"))
 
 
 def until(true, process):
