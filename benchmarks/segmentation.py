@@ -5,8 +5,9 @@
 DATA_FOLDER holds `beads`, `nuclei`, `covid_seg`, `tb_labels` and `nodule_statistics`. Every run is
 `wsrpn train`, `calibrate` and `eval` on the command line, one thread each; finished ones are
 skipped, so an interrupted study goes on. Figures are of the split `test`, at 0.5 and at the
-threshold that was fitted on `val`; intervals are over test images (patients, where an image has
-one), which are drawn together for all arms and seeds, so differences are paired. The tables go to
+threshold that was fitted on `val`. Intervals of values are over test images (patients, where an
+image has one), those of differences over test images, which are drawn together for all arms, and
+over the seeds that both arms have (`wsrpn.metrics.seeds`). The tables go to
 `docs/results/segmentation.md`.
 """
 
@@ -30,11 +31,11 @@ from wsrpn.data import base, images
 from wsrpn.data.phantom import nodules
 from wsrpn.masks import truth
 from wsrpn.masks.calibration import MaskCalibration
-from wsrpn.metrics import pixels
+from wsrpn.metrics import pixels, seeds
 from wsrpn.metrics.intervals import draws, figure
 from wsrpn.segmentation import maps
 from wsrpn.train.folder import read_metrics
-from wsrpn.types import Dataset
+from wsrpn.types import Dataset, Figure
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "segmentation.md"
 REPLICATES = 2000
@@ -265,6 +266,7 @@ class Judged:
     Attributes:
         seeds: that are done.
         values: figure → value of every image, mean over seeds.
+        single: figure → value of every image, seed by seed.
         by_seed: figure → mean over the images, seed by seed.
         extra: further figures, mean over seeds.
         threshold: fitted, seed by seed.
@@ -273,15 +275,16 @@ class Judged:
 
     seeds: tuple[int, ...]
     values: Mapping[str, np.ndarray]
+    single: Mapping[str, Sequence[np.ndarray]]
     by_seed: Mapping[str, Sequence[float]]
     extra: Mapping[str, float]
     threshold: tuple[float, ...]
     kept: tuple[int, ...]
 
 
-def judge(study: Study, arm: Arm, test: Dataset, work: Path, seeds: int) -> Judged | None:
+def judge(study: Study, arm: Arm, test: Dataset, work: Path, most: int) -> Judged | None:
     """The figures of an arm; None before a seed is done."""
-    done = [s for s in range(seeds) if (folder(work / study.key, arm, s) / "done").exists()]
+    done = [s for s in range(most) if (folder(work / study.key, arm, s) / "done").exists()]
     if not done:
         return None
     folders = [folder(work / study.key, arm, seed) for seed in done]
@@ -290,6 +293,7 @@ def judge(study: Study, arm: Arm, test: Dataset, work: Path, seeds: int) -> Judg
     return Judged(
         tuple(done),
         {name: mean_known([f[name] for f in found]) for name in FIGURES},
+        {name: [f[name] for f in found] for name in FIGURES},
         {name: [mean(f[name]) for f in found] for name in FIGURES},
         {n: mean([r["metrics"].get(n, {}).get("value") for r in reports]) for n in EXTRA},
         tuple(MaskCalibration.load(f / "calibration.json").threshold for f in folders),
@@ -339,7 +343,7 @@ def once(run_folder: Path, test: Dataset) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in found.items()}
 
 
-def lines(study: Study, data: Path, work: Path, seeds: int) -> list[str]:
+def lines(study: Study, data: Path, work: Path, most: int) -> list[str]:
     """The tables of a study, as far as it is done."""
     if not (work / study.key).exists():
         return []
@@ -351,7 +355,7 @@ def lines(study: Study, data: Path, work: Path, seeds: int) -> list[str]:
     found = {
         arm.name: one
         for arm in study.arms
-        if (one := judge(study, arm, test, work, seeds)) is not None
+        if (one := judge(study, arm, test, work, most)) is not None
     }
     head = f"| arm | seeds | {' | '.join(FIGURES.values())} | {' | '.join(EXTRA)} | epoch kept |"
     told = [f"## {study.title}", "", f"{len(test)} test images; `--set` of every arm: "
@@ -365,25 +369,45 @@ def lines(study: Study, data: Path, work: Path, seeds: int) -> list[str]:
     return [*told, "", *pairs(study, found, rows), *by_seed(found)]
 
 
-def pairs(study: Study, found: Mapping[str, Judged], rows: np.ndarray) -> list[str]:
-    """Paired differences, and ratios of the means."""
-    told = ["Differences, paired over test images:", "",
-            f"| | {FIGURES['jaccard']} | {FIGURES['jaccard_fitted']} | ratio of Jaccard at 0.5 |",
-            "|-|-|-|-|"]  # fmt: skip
+def pairs(study: Study, found: Mapping[str, Judged], drawn: np.ndarray) -> list[str]:
+    """Paired differences on the seeds that both have, and ratios of the means."""
+    told = ["Differences, paired over test images and seeds:", "",
+            f"| | seeds | {FIGURES['jaccard']} | {FIGURES['jaccard_fitted']} "
+            "| ratio of Jaccard at 0.5 |", "|-|-|-|-|-|"]  # fmt: skip
     for above, below in study.pairs:
         if above not in found or below not in found:
             continue
-        a, b = found[above].values, found[below].values
+        one, other = found[above], found[below]
+        shared = [seed for seed in one.seeds if seed in other.seeds]
+        if not shared:
+            continue
+        noise = seeds.noise(shared, shared, replicates=REPLICATES, seed=0)
         cells = []
         for name in ("jaccard", "jaccard_fitted"):
-            gap = a[name] - b[name]
-            cells.append(cell(figure(mean(gap), pixels.macro(gap, rows)), sign=True))
-        ratio = mean(a["jaccard"]) / max(mean(b["jaccard"]), 1e-12)
-        drawn = pixels.macro(a["jaccard"], rows) / np.maximum(
-            pixels.macro(b["jaccard"], rows), 1e-12
-        )
-        told.append(f"| {above} − {below} | {' | '.join(cells)} | {cell(figure(ratio, drawn))} |")
+            rows = [drawn_values(own, name, shared, drawn) for own in (one, other)]
+            (gap,) = seeds.difference(rows[0][..., None], rows[1][..., None], noise)
+            cells.append(cell(gap, sign=True))
+        rows = [drawn_values(own, "jaccard", shared, drawn) for own in (one, other)]
+        cells.append(cell(ratio(rows[0], rows[1], noise)))
+        told.append(f"| {above} − {below} | {len(shared)} | {' | '.join(cells)} |")
     return [*told, ""]
+
+
+def drawn_values(one: Judged, name: str, shared: Sequence[int], drawn: np.ndarray) -> np.ndarray:
+    """Mean over all images, then over those of every draw: a row per seed."""
+    kept = [one.single[name][one.seeds.index(seed)] for seed in shared]
+    whole = np.ones((1, drawn.shape[1]))
+    return np.stack([pixels.macro(values, np.concatenate([whole, drawn])) for values in kept])
+
+
+def ratio(above: np.ndarray, below: np.ndarray, noise: seeds.Noise | None) -> Figure:
+    """Ratio of the means over seeds: that of logarithms as a difference, where none is 0."""
+    if min(above.min(), below.min()) <= 0:
+        value = above[:, 0].mean() / max(below[:, 0].mean(), 1e-12)
+        return Figure(float(value))
+    logs = [np.log(side)[..., None] for side in (above, below)]
+    (gap,) = seeds.difference(*logs, noise)
+    return Figure(*(math.exp(v) for v in (gap.value, gap.low, gap.high)))
 
 
 def by_seed(found: Mapping[str, Judged]) -> list[str]:

@@ -1,12 +1,19 @@
 """`wsrpn compare`."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options
+from . import mask_source, options
+
+if TYPE_CHECKING:
+    from wsrpn.comparison import Comparison
+    from wsrpn.metrics.gather import Images
+
+    from . import methods
 
 
 def compare(
@@ -66,6 +73,8 @@ def compare(
     says so of any others (RUN may have * and ?). Every run keeps its own calibration. The data are
     those of the first run, split as it was trained.
 
+    Runs that segment, and folders of maps or masks, are compared by pixels, outlines and objects.
+
     wsrpn compare runs/wsrpn-0 runs/wsrpn-1 runs/cam-0 runs/cam-1
 
     wsrpn compare old=runs/a-* new=runs/b-* --metric ap@0.3,rodeo --out new-vs-old
@@ -74,13 +83,12 @@ def compare(
 
     wsrpn compare old=runs/a new=runs/b --require 'low(new - old/ap@0.3)>-0.02'
     """
-    from wsrpn import compare as comparing
-    from wsrpn import evaluate, files, truth
+    from wsrpn import evaluate, files
     from wsrpn.errors import InputError, RequirementError
     from wsrpn.report import compare as paper
     from wsrpn.report import draw
 
-    from . import methods, tables
+    from . import mask_compare, methods, tables
 
     options.load_code(code)
     evaluate.check_form(require or [])  # before a model runs
@@ -89,23 +97,23 @@ def compare(
     asked = [name.strip() for text in metric or [] for name in text.split(",") if name.strip()]
     if metric is not None and not asked:
         raise InputError(f"--metric '{','.join(metric)}': no figure is named; NAME,… or all.")
-    found = methods.load(
-        runs, data=data, split=split, named=named, device=device, on_error=on_error, images=images
-    )
-    named_runs, notes = methods.grouped(found, separate=separate)
-    judged = [run.judged for run in found]
-    scorer = truth.truth(judged)
-    comparison = comparing.compare(
-        named_runs,
-        scorer,
-        figures=asked,
-        baseline=baseline,
-        bootstrap=bootstrap,
-        images=which,
-        over_seeds=over == "both",
-    )
-    notes += truth.notes(judged, scorer)
-    told = (*notes, *comparison.warnings, *paper.left_out(comparison))
+    places = methods.places(runs)
+    how: dict[str, Any] = {
+        "figures": asked, "baseline": baseline, "bootstrap": bootstrap,
+        "over_seeds": over == "both",
+    }  # fmt: skip
+    if mask_compare.takes(places):
+        mask_source.refuse({"--map": named})
+        comparison, failed = mask_compare.compare(
+            places, data=data, split=split, device=device, on_error=on_error, separate=separate,
+            listed=which == "listed", how=how,
+        )  # fmt: skip
+    else:
+        comparison, failed = _of_boxes(
+            places, data=data, split=split, named=named, device=device, on_error=on_error,
+            separate=separate, images=which, how=how,
+        )  # fmt: skip
+    told = (*comparison.warnings, *paper.left_out(comparison))
     comparison = dataclasses.replace(comparison, warnings=told)
     paths = {
         "report": out / "compare.json", "table": out / "compare.md", "csv": out / "compare.csv",
@@ -123,5 +131,27 @@ def compare(
     unmet = evaluate.check_requirements(comparison.report(), require or [])  # after the report
     if unmet:
         raise RequirementError(f"not met: {'; '.join(unmet)}")
-    if any(run.entry.predictions.failed for run in found):
+    if failed:
         raise typer.Exit(1)
+
+
+def _of_boxes(
+    places: Sequence["methods.Place"], *, data: str, split: str, named: list[str] | None,
+    device: str, on_error: str, separate: bool, images: "Images", how: Mapping[str, Any],
+) -> tuple["Comparison", bool]:  # fmt: skip
+    """Runs that answer with labels and boxes, and whether an image could not be read."""
+    from wsrpn import compare as comparing
+    from wsrpn import truth
+
+    from . import methods
+
+    found = methods.load(
+        places, data=data, split=split, named=named, device=device, on_error=on_error, images=images
+    )
+    runs, notes = methods.grouped([run for run, _ in found], separate=separate)
+    judged = [one for _, one in found]
+    scorer = truth.truth(judged)
+    comparison = comparing.compare(runs, scorer, images=images, **how)
+    notes += truth.notes(judged, scorer)
+    failed = any(run.entry.predictions.failed for run, _ in found)
+    return dataclasses.replace(comparison, warnings=(*notes, *comparison.warnings)), failed

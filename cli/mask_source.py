@@ -116,7 +116,9 @@ def of_masks(given: dict[str, Any]) -> None:
     slide_options.refuse(given, "is for masks; this source does not answer every pixel.")
 
 
-def data_of(run: "TrainedRun", data: str, split: str, *, judged: bool = False) -> "Dataset":
+def data_of(
+    run: "TrainedRun", data: str, split: str, *, judged: bool = False, quiet: bool = False
+) -> "Dataset":
     """One split of other data, or of the run's own, split as it was then; labels as they are.
 
     Args:
@@ -124,6 +126,7 @@ def data_of(run: "TrainedRun", data: str, split: str, *, judged: bool = False) -
         data: DATA, or "" for what it was trained on.
         split: of it.
         judged: whether it needs masks.
+        quiet: leave unsaid what loading it noticed.
 
     Raises:
         InputError: nothing there, nothing in that split, or no masks where they are needed.
@@ -137,9 +140,9 @@ def data_of(run: "TrainedRun", data: str, split: str, *, judged: bool = False) -
         whole = base.load(other)
         if judged:
             refuse_unmasked(whole)
-        return sources.told(answers.part(whole, split), quiet=False)
+        return sources.told(answers.part(whole, split), quiet=quiet)
     kept = splits.restore(base.load(own), splits.read(run.folder / "splits.csv"))
-    return sources.told(answers.part(kept, split), quiet=False)
+    return sources.told(answers.part(kept, split), quiet=quiet)
 
 
 def of_folder(
@@ -182,10 +185,12 @@ def answers(
     content: str = "",
     fitted: "MaskCalibration | None" = None,
     given: Path | None = None,
+    quiet: bool = False,
 ) -> Answers:
     """The maps of a run folder (written once, then read) or of any folder, with their data.
 
-    Results of a folder go beside it, as it is somebody's own.
+    Results of a folder go beside it, as it is somebody's own. What loading the data noticed is said
+    unless `quiet`.
 
     Raises:
         InputError: the source, the data or the split is not there.
@@ -200,7 +205,7 @@ def answers(
     if files.is_folder(source):
         if not data:
             raise InputError(f"{source}: maps need their truth: pass --data.")
-        dataset = sources.load(data, split)
+        dataset = sources.load(data, split, quiet=quiet)
         found = of_folder(
             source, data, dataset, judged=True, only_listed=only_listed, content=content
         )
@@ -212,7 +217,7 @@ def answers(
 
     run = open_run(source, device=device)
     refuse_other_weights(run, fitted, given)
-    dataset = data_of(run, data, split, judged=True)
+    dataset = data_of(run, data, split, judged=True, quiet=quiet)
     own = answering.is_own(run, data)
     place = answering.folder(source, split, "" if own else data)
     with options.progress("segment", len(dataset)) as bar:

@@ -4,38 +4,67 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from wsrpn import sides
     from wsrpn.compare import Entry
     from wsrpn.truth import Judged
+
+E = TypeVar("E", bound="sides.Run")
 
 # What two runs may differ in and still be one method: the seed, and what belongs to the machine.
 FREE = (("train", "seed"), ("train", "workers"), ("data", "cache"))
 
 
 @dataclass(frozen=True)
-class Run:
+class Place:
+    """Where the answers of a run lie.
+
+    Attributes:
+        given: the method that the user named for it, "" where none.
+        path: run folder or file.
+        name: short, and no other's.
+    """
+
+    given: str
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Run(Generic[E]):
     """One of the runs to compare.
 
     Attributes:
         given: the method that the user named for it, "" where none.
-        judged: its answers and their truth.
+        entry: its answers.
         kind: config without what makes no other method, None for a file.
     """
 
     given: str
-    judged: "Judged"
+    entry: E
     kind: dict[str, Any] | None
 
-    @property
-    def entry(self) -> "Entry":
-        """Its answers."""
-        return self.judged.entry
+
+def places(texts: Sequence[str]) -> list[Place]:
+    """The runs that the user named, each with a short name.
+
+    Raises:
+        InputError: a run is not there or stands twice.
+    """
+    from wsrpn.errors import InputError
+
+    found = list(parse(texts))
+    for _, path in found:
+        if [p.resolve() for _, p in found].count(path.resolve()) > 1:
+            raise InputError(f"{path}: stands twice among the runs.")
+    names = short([path for _, path in found])
+    return [Place(*one, name) for one, name in zip(found, names, strict=True)]
 
 
 def load(
-    texts: Sequence[str],
+    named_places: Sequence[Place],
     *,
     data: str,
     split: str,
@@ -43,42 +72,41 @@ def load(
     device: str,
     on_error: str,
     images: str,
-) -> list[Run]:
-    """The answers of all runs on the same images.
+) -> list[tuple[Run["Entry"], "Judged"]]:
+    """The answers of all runs on the same images, each beside its truth.
 
     Raises:
-        InputError: a run is not there or stands twice, or its test images or truth are others.
+        InputError: the test images or the truth of a run are others.
     """
-    from wsrpn import config as configs
     from wsrpn.compare import Entry
-    from wsrpn.errors import InputError
-    from wsrpn.predict import open_run, refuse_masks
     from wsrpn.truth import Judged, refuse_other
 
-    from . import mask_source, sources
+    from . import sources
 
-    places = list(parse(texts))
-    for _, path in places:
-        if [p.resolve() for _, p in places].count(path.resolve()) > 1:
-            raise InputError(f"{path}: stands twice among the runs.")
-    names = short([path for _, path in places])
-    found: list[Run] = []
-    for (given, path), name in zip(places, names, strict=True):
-        if mask_source.is_run(path):
-            refuse_masks(open_run(path, device=device))  # whose calibration is of another kind
-        fitted = sources.calibration(path, None)
+    found: list[tuple[Run[Entry], Judged]] = []
+    for place in named_places:
+        fitted = sources.calibration(place.path, None)
         told = sources.answers(
-            path, data=data, split=split, device=device, on_error=on_error, named=named,
+            place.path, data=data, split=split, device=device, on_error=on_error, named=named,
             calibration=fitted, quiet=bool(found),
         )  # fmt: skip
-        # Not that of the opened run, in which a calibration may have moved a threshold.
-        own = configs.load(path / "config.yaml") if told.run else None
-        entry = Entry(name, told.predictions, fitted, own.train.seed if own else None)
-        kind = None if own is None else _kind(configs.document(own))
-        source = own.data.source if own else ""
-        found.append(Run(given, Judged(entry, told.dataset, source), kind))
-        refuse_other(found[0].judged, found[-1].judged, images=images)
+        seed, source, kind = trained(place.path) if told.run else (None, "", None)
+        entry = Entry(place.name, told.predictions, fitted, seed)
+        judged = Judged(entry, told.dataset, source)
+        found.append((Run(place.given, entry, kind), judged))
+        refuse_other(found[0][1], judged, images=images)
     return found
+
+
+def trained(folder: Path) -> tuple[int, str, dict[str, Any]]:
+    """Seed and data of a run, and its config without what makes no other method.
+
+    Not those of the opened run, in which a calibration may have moved a threshold.
+    """
+    from wsrpn import config as configs
+
+    own = configs.load(folder / "config.yaml")
+    return own.train.seed, own.data.source, _kind(configs.document(own))
 
 
 def parse(texts: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -130,8 +158,8 @@ def _kind(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def grouped(
-    found: Sequence[Run], *, separate: bool = False
-) -> tuple[dict[str, list["Entry"]], list[str]]:
+    found: Sequence[Run[E]], *, separate: bool = False
+) -> tuple[dict[str, list[E]], list[str]]:
     """Runs as methods, and what must be said of it.
 
     Raises:
@@ -139,7 +167,7 @@ def grouped(
     """
     from wsrpn.errors import InputError, counted
 
-    groups: list[list[Run]] = []
+    groups: list[list[Run[E]]] = []
     for run in found:
         home = next((g for g in groups if _together(g[0], run, separate)), None)
         groups.append([run]) if home is None else home.append(run)
@@ -163,13 +191,13 @@ def grouped(
     return {n: [run.entry for run in g] for n, g in zip(names, groups, strict=True)}, notes
 
 
-def _together(one: Run, other: Run, separate: bool) -> bool:
+def _together(one: Run[E], other: Run[E], separate: bool) -> bool:
     if one.given or other.given:
         return one.given == other.given
     return not separate and one.kind is not None and one.kind == other.kind
 
 
-def label(groups: Sequence[Sequence[Run]]) -> list[str]:
+def label(groups: Sequence[Sequence[Run[E]]]) -> list[str]:
     """A name for every method: the given one, or what the names of its runs begin with.
 
     Raises:

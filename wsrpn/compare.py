@@ -8,7 +8,7 @@ value, then the replicates), `c` columns (the total, then the classes).
 """
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from wsrpn import sides
 from wsrpn.calibration import Calibration
-from wsrpn.comparison import BOTH, PATIENTS, Comparison, Difference, Method
+from wsrpn.comparison import Comparison
 from wsrpn.data.base import pick
 from wsrpn.errors import InputError, nearest
 from wsrpn.evaluate import evidence_of, provenance, seen_before, unproven
-from wsrpn.metrics import seeds
 from wsrpn.metrics.evidence import Evidence, Values, metrics
 from wsrpn.metrics.gather import Images, gather
 from wsrpn.metrics.panel import Panel
-from wsrpn.types import Dataset, Detections, Figure, Predictions, Record
+from wsrpn.types import Dataset, Detections, Predictions, Record
 
 FIGURES = ("auroc", "image_ap", "ap@0.1", "ap@0.3", "ap@0.5", "rodeo", "pointing_game")
-MANY = 20  # intervals from which on it is said that some leave out 0 by chance
 
 
 @dataclass(frozen=True)
@@ -76,50 +75,25 @@ def compare(
         InputError: fewer than two methods, no class or not the same images in common, an unknown
             figure or baseline.
     """
-    if len(methods) < 2:
-        raise InputError("At least two methods are needed to compare.")
-    base = baseline or next(iter(methods))
-    if base not in methods:
-        raise InputError(f"--baseline: no method is called '{base}'. {nearest(base, methods)}")
+    base = sides.check(methods, baseline)
     dataset, notes = _shared(methods, dataset, images)
     evidence = _evidence(methods, dataset, images)
     first = evidence[base, 0]
     found = _measured(methods, evidence, figures, bootstrap, seed)
-    differences = tuple(
-        _difference((name, runs), (base, methods[base]), found, bootstrap, seed, over_seeds)
-        for name, runs in methods.items()
-        if name != base
+    differences = sides.differences(
+        methods, base, found, bootstrap=bootstrap, seed=seed, over_seeds=over_seeds
     )
     told = [*dataset.notes, *notes, *_evidence_notes(methods, evidence)]
-    told += _reading(methods, differences, len(found.figures), bootstrap)
+    told += sides.reading(methods, differences, len(found.figures), bootstrap)
     facts = provenance(first, dataset, methods[base][0].predictions, bootstrap, seed)
     return Comparison(
         figures=found.figures,
         classes=first.classes,
-        methods=tuple(_method(name, runs, found) for name, runs in methods.items()),
+        methods=sides.methods_of(methods, found),
         differences=differences,
         warnings=tuple(dict.fromkeys(told)),
         provenance={**facts, "predictions": _sources(methods), "baseline": base},
     )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Values and replicates of all runs.
-
-    Attributes:
-        figures: names.
-        classes: names.
-        rows: method → figure → runs.
-        above: figure → see `wsrpn.metrics.intervals.figure`.
-        by_class: figures that classes have a part in.
-    """
-
-    figures: tuple[str, ...]
-    classes: tuple[str, ...]
-    rows: Mapping[str, Mapping[str, seeds.Rows]]
-    above: Mapping[str, float | None]
-    by_class: Set[str]
 
 
 def _measured(
@@ -128,7 +102,7 @@ def _measured(
     figures: Sequence[str],
     bootstrap: int,
     seed: int,
-) -> Measured:
+) -> sides.Measured:
     first = next(iter(evidence.values()))
     wanted, parts = _providers(first, figures)
     found = {
@@ -147,7 +121,7 @@ def _measured(
     values = next(iter(found.values()))[0]
     above = {figure: values[figure].recentred_above for figure in wanted}
     by_class = {figure for figure in wanted if values[figure].per_class is not None}
-    return Measured(tuple(wanted), first.classes, rows, above, by_class)
+    return sides.Measured(tuple(wanted), first.classes, rows, above, by_class)
 
 
 def _sources(methods: Mapping[str, Sequence[Entry]]) -> dict[str, Any]:
@@ -246,109 +220,22 @@ def _rows(
     return np.concatenate(parts)
 
 
-def _method(name: str, runs: Sequence[Entry], measured: Measured) -> Method:
-    rows = measured.rows[name]
-    found = {f: seeds.columns(rows[f].mean(0), measured.above[f]) for f in measured.figures}
-    return Method(
-        name=name,
-        runs=tuple(entry.name for entry in runs),
-        seeds=tuple(entry.seed for entry in runs),
-        figures={figure: columns[0] for figure, columns in found.items()},
-        per_class=_per_class(found, measured),
-        per_run={f: tuple(Figure.of(float(v)).value for v in rows[f][:, 0, 0]) for f in found},
-    )
-
-
-def _difference(
-    of: tuple[str, Sequence[Entry]],
-    minus: tuple[str, Sequence[Entry]],
-    measured: Measured,
-    bootstrap: int,
-    seed: int,
-    over_seeds: bool,
-) -> Difference:
-    noise = None
-    if over_seeds:
-        mine, theirs = ([entry.seed for entry in runs] for _, runs in (of, minus))
-        noise = seeds.noise(mine, theirs, replicates=bootstrap, seed=seed)
-    one, other = measured.rows[of[0]], measured.rows[minus[0]]
-    # A difference of figures that resampling raises has such a bias too, but no lowest value.
-    above = {f: None if measured.above[f] is None else -math.inf for f in measured.figures}
-    found = {f: seeds.difference(one[f], other[f], noise, above=above[f]) for f in measured.figures}
-    return Difference(
-        of=of[0],
-        minus=minus[0],
-        figures={figure: columns[0] for figure, columns in found.items()},
-        per_class=_per_class(found, measured),
-        covers=PATIENTS if noise is None else BOTH,
-    )
-
-
-def _per_class(
-    found: Mapping[str, Sequence[Figure]], measured: Measured
-) -> dict[str, dict[str, Figure]]:
-    return {
-        label: {f: columns[i + 1] for f, columns in found.items() if f in measured.by_class}
-        for i, label in enumerate(measured.classes)
-    }
-
-
 def _evidence_notes(
     methods: Mapping[str, Sequence[Entry]], evidence: Mapping[tuple[str, int], Evidence]
 ) -> list[str]:
-    """What was left out on the way; the same note of all runs once, of some with their names."""
-    said: dict[str, list[str]] = {}
+    """What was left out on the way, and whose thresholds nobody fitted."""
+    notes: dict[str, list[str]] = {}
     for (name, i), one in evidence.items():
         entry = methods[name][i]
         # Classes that not all have are told once, for all.
-        notes = [note for note in one.notes if not note.startswith("Left out, ")]
-        fitted = entry.calibration
-        for note in (*notes, *seen_before(one, fitted), *unproven(entry.predictions, fitted)):
-            said.setdefault(note, []).append(entry.name)
-    entries = [entry for runs in methods.values() for entry in runs]
-    raw = [e.name for e in entries if not e.calibration and not _calibrated(e)]
-    if raw:
-        said["Not calibrated, so thresholds are 0.5."] = raw
-    return [
-        note if len(names) == len(entries) else f"{', '.join(names)}: {note}"
-        for note, names in said.items()
-    ]
+        own = [note for note in one.notes if not note.startswith("Left out, ")]
+        own += [*seen_before(one, entry.calibration)]
+        own += [*unproven(entry.predictions, entry.calibration)]
+        if not entry.calibration and not _calibrated(entry):
+            own.append("Not calibrated, so thresholds are 0.5.")
+        notes[entry.name] = own
+    return sides.told(notes)
 
 
 def _calibrated(entry: Entry) -> bool:
     return bool(entry.predictions.provenance.get("calibrated"))
-
-
-def _reading(
-    methods: Mapping[str, Sequence[Entry]],
-    differences: Sequence[Difference],
-    figures: int,
-    bootstrap: int,
-) -> list[str]:
-    """How the intervals are to be read."""
-    if not bootstrap:
-        return ["No replicates were drawn, so there are no intervals."]
-    several = [name for name, runs in methods.items() if len(runs) > 1]
-    notes = ["Intervals of values are over patients; they do not cover other seeds."]
-    if several and any(d.covers == BOTH for d in differences):
-        notes.append(
-            "Intervals of differences are over patients (the same draws for all) and seeds "
-            "(Student's t)."
-        )
-    elif several:
-        notes.append("Intervals of differences are over patients (the same draws for all) only.")
-    alone = [name for name, runs in methods.items() if len(runs) == 1]
-    if alone:
-        verb = "has" if len(alone) == 1 else "have"
-        notes.append(
-            f"{', '.join(alone)} {verb} one run: differences say nothing of other seeds of it."
-        )
-    few = [name for name, runs in methods.items() if len(runs) == 2]
-    if few and several:
-        notes.append(f"Two seeds tell little of the spread: {', '.join(few)}.")
-    if figures * len(differences) >= MANY:
-        notes.append(
-            f"Of {figures * len(differences)} intervals of differences, about one in twenty leaves "
-            "out 0 by chance alone."
-        )
-    return notes

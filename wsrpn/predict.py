@@ -148,7 +148,7 @@ def refuse_masks(run: TrainedRun) -> None:
     if model_parts.models.facts(name).get("input") == "masks":
         raise InputError(
             f"{run.folder}: model {name} answers every pixel and has no boxes to give; calibrate, "
-            "eval, heatmap and predict take such a run."
+            "compare, eval, heatmap and predict take such a run."
         )
 
 

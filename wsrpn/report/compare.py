@@ -52,10 +52,12 @@ def spread(found: tuple[float, float] | None) -> str:
 
 
 def extent(comparison: Comparison) -> str:
-    """How many images, patients and boxes."""
+    """How many images and patients, and boxes or objects."""
     known = comparison.provenance
-    images, boxes = counted(known["images"], "image"), counted(known["boxes"], "box")
-    return f"{images} of {counted(known['patients'], 'patient')}, {boxes}"
+    images = f"{counted(known['images'], 'image')} of {counted(known['patients'], 'patient')}"
+    if "objects" in known:
+        return f"{images}, {counted(known['objects'], 'object')}"
+    return f"{images}, {counted(known['boxes'], 'box')}"
 
 
 def lines(comparison: Comparison) -> Iterator[tuple[str, str, str, str, str, bool]]:
@@ -100,7 +102,7 @@ def markdown(comparison: Comparison, *, head: Sequence[str] = (), runs: bool = T
     text = [
         *(head or (f"# {', '.join(method.name for method in comparison.methods)}",)),
         "",
-        f"{known['data']}: {extent(comparison)}; classes {', '.join(comparison.classes)}. "
+        f"{known['data']}: {extent(comparison)}{_classes(comparison)}. "
         f"{known['bootstrap']} replicates.",
         "",
         f"| figure | method | value (95 %) | runs | − {base} (95 %) |",
@@ -124,6 +126,10 @@ def markdown(comparison: Comparison, *, head: Sequence[str] = (), runs: bool = T
         text.append(f"- {method.name}: {', '.join(named)}")
     text += ["", *(f"- {warning}" for warning in comparison.warnings)]
     return "\n".join(text) + "\n"
+
+
+def _classes(comparison: Comparison) -> str:
+    return f"; classes {', '.join(comparison.classes)}" if comparison.classes else ""
 
 
 def table(comparison: Comparison) -> str:

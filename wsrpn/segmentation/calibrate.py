@@ -23,6 +23,7 @@ from wsrpn.segmentation.evaluate import (
     figures,
     judge,
     known_of,
+    left_out,
     remarks,
     usable,
 )
@@ -263,7 +264,8 @@ def _figures(
         rows[record.id] = judge(mapped, known_of(record, mapped), own)
     evidence = evidence_of(rows, {record.id: record.patient for record in records})
     found = float(evidence.pixels[:, :2].sum())
-    return figures(evidence, bootstrap=bootstrap, seed=seed), remarks(evidence), found
+    notes = [*left_out(evidence), *remarks(evidence)]
+    return figures(evidence, bootstrap=bootstrap, seed=seed), notes, found
 
 
 def _doubts(chosen: MaskCalibration, patients: int, found: float) -> list[str]:

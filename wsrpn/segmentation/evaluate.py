@@ -58,6 +58,19 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def of(self, ids: Sequence[str]) -> "Evidence":
+        """The counts of some of the images, in that order."""
+        places = {name: index for index, name in enumerate(self.ids)}
+        kept = [places[name] for name in ids]
+        return Evidence(
+            tuple(ids),
+            tuple(self.patients[index] for index in kept),
+            self.pixels[kept],
+            self.contour[kept],
+            self.objects[kept],
+            self.numbered[kept],
+        )
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -227,6 +240,37 @@ def usable(maps: Maps, dataset: Dataset) -> tuple[tuple[Record, ...], tuple[str,
     return kept, (gone,) if lost else ()
 
 
+def gather(
+    maps: Maps,
+    dataset: Dataset,
+    chosen: MaskCalibration,
+    *,
+    listen: Callable[[int], None] | None = None,
+) -> tuple[Evidence, list[str]]:
+    """The counts of all images that have a map and a truth, and what must be said of them.
+
+    Args:
+        maps: scores.
+        dataset: truth.
+        chosen: threshold, smallest size and objects.
+        listen: called with the number of images done since the last call.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    chosen.refuse_other_model(maps.provenance)
+    records, notes = usable(maps, dataset)
+    rows: dict[str, Judged] = {}
+    for record in records:
+        mapped = maps.of(record.id)
+        rows[record.id] = judge(mapped, known_of(record, mapped), chosen)
+        if listen:
+            listen(1)
+    evidence = evidence_of(rows, {record.id: record.patient for record in records})
+    told = [*maps.notes, *maps.provenance.get("notes", ()), *notes]
+    return evidence, [*told, *_seen_before(evidence, chosen), *_unproven(maps, chosen)]
+
+
 def evaluate(
     maps: Maps,
     dataset: Dataset,
@@ -254,16 +298,8 @@ def evaluate(
         InputError: nothing to judge, maps of another size than their images, a mask that cannot be
             read, a calibration of another model, or no such column.
     """
-    chosen.refuse_other_model(maps.provenance)
-    records, notes = usable(maps, dataset)
-    groups = _groups(records, dataset.name, by)
-    rows: dict[str, Judged] = {}
-    for record in records:
-        mapped = maps.of(record.id)
-        rows[record.id] = judge(mapped, known_of(record, mapped), chosen)
-        if listen:
-            listen(1)
-    evidence = evidence_of(rows, {record.id: record.patient for record in records})
+    groups = _groups(usable(maps, dataset)[0], dataset.name, by)  # before hours of work
+    evidence, notes = gather(maps, dataset, chosen, listen=listen)
     if keep:
         keep(evidence)
     whole = figures(evidence, bootstrap=bootstrap, seed=seed)
@@ -276,15 +312,14 @@ def evaluate(
             for name, mask in groups.items()
         },
         warnings=(
-            *dataset.notes, *maps.notes, *maps.provenance.get("notes", ()), *notes,
-            *_seen_before(evidence, chosen), *_unproven(maps, chosen), *remarks(evidence),
+            *dataset.notes, *notes, *left_out(evidence), *remarks(evidence),
             *silence(evidence),
         ),
         provenance=_provenance(evidence, maps, dataset, chosen, bootstrap, seed),
     )  # fmt: skip
 
 
-def remarks(evidence: Evidence) -> list[str]:
+def left_out(evidence: Evidence) -> list[str]:
     """Sentences about images that a mean leaves out, and about objects that nobody numbered."""
     notes = []
     there = evidence.pixels[:, 0] + evidence.pixels[:, 2] > 0
@@ -294,12 +329,19 @@ def remarks(evidence: Evidence) -> list[str]:
             f"{counted(empty, 'image')} with an empty mask: of specificity, pooled figures and "
             "objects, and of no mean over images."
         )
-    silent = int((there & (evidence.pixels[:, :2].sum(1) == 0)).sum())
-    if silent:
-        notes.append(f"precision leaves out {counted(silent, 'image')} with nothing found.")
     whole = int((there & ~evidence.numbered).sum())
     if whole:
         notes.append(JOINED_TRUTH.format(counted(whole, "image")))
+    return notes
+
+
+def remarks(evidence: Evidence) -> list[str]:
+    """Sentences about images in which nothing is found, and about far too much that is found."""
+    notes = []
+    there = evidence.pixels[:, 0] + evidence.pixels[:, 2] > 0
+    silent = int((there & (evidence.pixels[:, :2].sum(1) == 0)).sum())
+    if silent:
+        notes.append(f"precision leaves out {counted(silent, 'image')} with nothing found.")
     found = evidence.pixels[:, :2].sum()
     known = evidence.pixels[:, [0, 2]].sum()
     if known and found > FLOODED * known:

@@ -1,0 +1,166 @@
+"""Several trained methods on the same masks: figures side by side, and paired differences.
+
+The counterpart of `wsrpn.compare`, with the figures of `wsrpn.segmentation.evaluate`. Every run
+meets the same draws of patients, and is cut with its own calibration.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from wsrpn import sides
+from wsrpn.comparison import Comparison
+from wsrpn.errors import InputError, nearest
+from wsrpn.metrics import intervals
+from wsrpn.segmentation import evaluate
+from wsrpn.segmentation.evaluate import Evidence
+from wsrpn.types import digest_of
+
+FIGURES = ("jaccard", "dice", "precision", "recall", "boundary_f1", "object_f1", "specificity")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one run answered.
+
+    Attributes:
+        name: of the run.
+        evidence: counts of every image, see `wsrpn.segmentation.evaluate.gather`.
+        seed: of the training, None where nobody knows.
+        notes: what must be said of it.
+        provenance: of its maps.
+    """
+
+    name: str
+    evidence: Evidence
+    seed: int | None = None
+    notes: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def compare(
+    methods: Mapping[str, Sequence[Entry]],
+    data: str,
+    *,
+    figures: Sequence[str] = (),
+    baseline: str | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    listed: bool = False,
+    over_seeds: bool = True,
+) -> Comparison:
+    """Methods on one data set.
+
+    Args:
+        methods: name → runs that differ in nothing but the seed.
+        data: name of the data set.
+        figures: names to compare, or `all`; `FIGURES` where none are given, as far as they are
+            defined.
+        baseline: the method that is taken from the others; the first where none is named.
+        bootstrap: replicates (of patients) behind the intervals; 0 gives none.
+        seed: of the replicates.
+        listed: keep the images that all runs have, rather than stop where they have not the same.
+        over_seeds: False leaves the seeds out of the intervals of differences.
+
+    Raises:
+        InputError: fewer than two methods, not the same images or not the same truth, an unknown
+            figure or baseline.
+    """
+    base = sides.check(methods, baseline)
+    methods = _aligned(methods, listed)
+    measured = _measured(methods, figures, bootstrap, seed)
+    differences = sides.differences(
+        methods, base, measured, bootstrap=bootstrap, seed=seed, over_seeds=over_seeds
+    )
+    entries = [entry for runs in methods.values() for entry in runs]
+    first = entries[0].evidence
+    notes = [
+        *sides.told({entry.name: entry.notes for entry in entries}),
+        *evaluate.left_out(first),
+        *sides.reading(methods, differences, len(measured.figures), bootstrap),
+    ]
+    return Comparison(
+        figures=measured.figures,
+        classes=(),
+        methods=sides.methods_of(methods, measured),
+        differences=differences,
+        warnings=tuple(dict.fromkeys(notes)),
+        provenance={
+            "data": data,
+            "images": len(first),
+            "patients": len(set(first.patients)),
+            "objects": int(first.objects[:, -1].sum()),
+            "images_digest": digest_of(first.ids),
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "maps": {entry.name: dict(entry.provenance) for entry in entries},
+            "baseline": base,
+        },
+    )
+
+
+def _aligned(methods: Mapping[str, Sequence[Entry]], listed: bool) -> dict[str, list[Entry]]:
+    """The runs with the same images in the same order, which have the same truth for all."""
+    entries = [entry for runs in methods.values() for entry in runs]
+    common = set.intersection(*(set(entry.evidence.ids) for entry in entries))
+    first = entries[0]
+    if not common:
+        raise InputError(f"{', '.join(e.name for e in entries)}: no image that all answer for.")
+    for other in entries[1:]:
+        if not listed and set(other.evidence.ids) != set(first.evidence.ids):
+            both = len(set(first.evidence.ids) & set(other.evidence.ids))
+            raise InputError(
+                f"{first.name} and {other.name} do not answer for the same images "
+                f"({len(first.evidence)} and {len(other.evidence)}, {both} in common); "
+                "--images listed takes those in common, --data names others."
+            )
+    ids = [name for name in first.evidence.ids if name in common]
+    kept = {
+        name: [replace(entry, evidence=entry.evidence.of(ids)) for entry in runs]
+        for name, runs in methods.items()
+    }
+    for entry in (entry for runs in kept.values() for entry in runs):
+        _refuse_other_truth(next(iter(kept.values()))[0], entry)
+    return kept
+
+
+def _refuse_other_truth(first: Entry, other: Entry) -> None:
+    """Stop where the masks of an image have other areas or another number of objects."""
+    mine, theirs = (
+        np.column_stack([e.pixels[:, [0, 2]].sum(1), e.pixels.sum(1), e.objects[:, -1]])
+        for e in (first.evidence, other.evidence)
+    )
+    apart = np.flatnonzero((mine != theirs).any(1))
+    if len(apart):
+        raise InputError(
+            f"{first.name} and {other.name} are judged by other masks of "
+            f"'{first.evidence.ids[apart[0]]}'; name data that both are judged on with --data."
+        )
+
+
+def _measured(
+    methods: Mapping[str, Sequence[Entry]], figures: Sequence[str], bootstrap: int, seed: int
+) -> sides.Measured:
+    first = next(iter(methods.values()))[0].evidence
+    blocks = list(intervals.draws(first.patients, replicates=bootstrap, seed=seed))
+    drawn = np.concatenate([np.ones((1, len(first))), *blocks])
+    found = {
+        name: [evaluate.values(entry.evidence, drawn) for entry in runs]
+        for name, runs in methods.items()
+    }
+    gives = tuple(next(iter(found.values()))[0])
+    wanted = gives if tuple(figures) == ("all",) else tuple(dict.fromkeys(figures or FIGURES))
+    for figure in wanted:
+        if figure not in gives:
+            raise InputError(f"--metric: no figure is called '{figure}'. {nearest(figure, gives)}")
+    rows = {
+        name: {figure: np.stack([one[figure] for one in runs])[..., None] for figure in wanted}
+        for name, runs in found.items()
+    }
+    if not figures:  # what no truth defines was not asked for
+        wanted = tuple(
+            f for f in wanted if any(~np.isnan(own[f][:, 0]).all() for own in rows.values())
+        )
+    return sides.Measured(wanted, (), rows, dict.fromkeys(wanted), frozenset())
