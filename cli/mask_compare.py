@@ -47,7 +47,6 @@ def compare(
     """
     from wsrpn.segmentation import compare as comparing
     from wsrpn.segmentation import evaluate as judging
-    from wsrpn.segmentation import predict as predicting
 
     found: list[methods.Run[comparing.Entry]] = []
     sources, failed = [], False
@@ -58,14 +57,11 @@ def compare(
             place.path, data=data, split=split, device=device, on_error=on_error,
             only_listed=listed, fitted=fitted, quiet=True,
         )  # fmt: skip
-        chosen = predicting.settings(None, None)
-        uncalibrated = own.maps.content in ("exact", "scores") and fitted is None
-        if own.maps.content in ("exact", "scores"):
-            chosen = mask_source.chosen(own.run, fitted, None, None)
+        chosen = mask_source.cut(own.maps, own.run, fitted)
         with options.progress(place.name, len(own.maps)) as bar:
             evidence, notes = judging.gather(own.maps, own.dataset, chosen, listen=bar.advance)
         notes += [*judging.remarks(evidence), *judging.silence(evidence)]
-        if uncalibrated:
+        if own.maps.graded and fitted is None:
             notes.append(mask_source.UNCALIBRATED)
         seed, source, kind = methods.trained(place.path) if own.run else (None, "", None)
         entry = comparing.Entry(place.name, evidence, seed, notes, own.maps.provenance)

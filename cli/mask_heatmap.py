@@ -74,13 +74,13 @@ def heatmap(
         if limit:
             dataset = pictures.telling(dataset, limit)
         scores = _scores(run, dataset, folder, on_error, data, held)
-        chosen = mask_source.chosen(run, fitted, threshold, min_size)
+        chosen = mask_source.cut(scores, run, fitted, threshold, min_size)
         bar = stack.enter_context(options.progress("heatmap", len(scores)))
         drawn = pictures.heatmap(
             dataset, scores, out, run=run, calibration=chosen, format=format, on_error=on_error,
             listen=bar.advance,
         )  # fmt: skip
-    if scores.content in ("exact", "scores"):
+    if scores.graded:
         mask_source.tell(chosen, fitted)
     _tell(drawn, out, (*(run.notes if run else ()), *scores.notes), json=json)
 

@@ -46,7 +46,6 @@ def evaluate(
     from wsrpn import files
     from wsrpn.errors import RequirementError
     from wsrpn.segmentation import evaluate as judging
-    from wsrpn.segmentation import predict as predicting
 
     from . import tables
 
@@ -57,10 +56,7 @@ def evaluate(
         source, data=data, split=split, device=device, on_error=on_error, out=out,
         only_listed=which == "listed", content=held, fitted=fitted, given=calibration,
     )  # fmt: skip
-    if found.maps.content in ("exact", "scores"):
-        chosen = mask_source.chosen(found.run, fitted, threshold, min_size)
-    else:
-        chosen = predicting.adjusted(predicting.settings(None, None), None, min_size)
+    chosen = mask_source.cut(found.maps, found.run, fitted, threshold, min_size)
     path, table = found.out / "report.json", found.out / "images.csv"
     with options.progress("eval", len(found.maps)) as bar:
         report = judging.evaluate(
@@ -71,7 +67,7 @@ def evaluate(
     document = report.document()
     document["warnings"] = [*document["warnings"], *_failures(found.maps.failed)]
     files.write_json(path, document)
-    if found.maps.content in ("exact", "scores"):
+    if found.maps.graded:
         mask_source.tell(chosen, fitted)
     tables.show_masks(report, said=found.dataset.notes)
     options.say(f"report: {path}, figures of every image: {table.name}")

@@ -290,6 +290,31 @@ def chosen(
     return predict.adjusted(predict.settings(run, fitted), threshold, min_size)
 
 
+def cut(
+    maps: "Maps",
+    run: "TrainedRun | None",
+    fitted: "MaskCalibration | None",
+    threshold: float | None = None,
+    min_size: int | None = None,
+) -> "MaskCalibration":
+    """The same for maps that may be masks or objects already, of which small ones can still go.
+
+    Raises:
+        InputError: a threshold for what has no scores.
+    """
+    from wsrpn.errors import InputError
+
+    if maps.graded:
+        return chosen(run, fitted, threshold, min_size)
+    if threshold is not None:
+        held = "numbered objects" if maps.content == "labels" else "masks"
+        raise InputError(
+            f"--threshold {threshold}: the folder holds {held}, which are cut already; leave it "
+            "out, or say --as scores if they are scores."
+        )
+    return chosen(None, None, None, min_size)
+
+
 def tell(found: "MaskCalibration", fitted: "MaskCalibration | None") -> None:
     """Say what maps are cut with, where that is not a calibration alone."""
     if found == fitted:

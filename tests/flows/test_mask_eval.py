@@ -91,6 +91,15 @@ def test_maps_of_a_folder_give_the_figures_of_the_run_they_came_from(place):
     assert "calibration.json" in str(fitted["files"])
 
 
+def test_a_threshold_for_what_is_cut_already_is_refused(place):
+    masks, given = place / "data" / "masks", ("--data", place / "data", "--threshold", 0.3)
+    for words in (("eval", masks), ("heatmap", masks, "--out", place / "drawn")):
+        result = wsrpn(*words, *given)
+        assert result.exit_code == 2
+        assert "holds masks, which are cut already" in result.stderr
+    assert not (place / "drawn").exists()
+
+
 def test_a_folder_of_masks_can_be_judged_as_well(place):
     masks = place / "data" / "masks"
     report = document(wsrpn("eval", masks, "--data", place / "data", "--json"))

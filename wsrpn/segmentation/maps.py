@@ -65,6 +65,11 @@ class Maps:
     notes: tuple[str, ...] = ()
     content: Literal["exact", "scores", "mask", "labels"] = "exact"
 
+    @property
+    def graded(self) -> bool:
+        """Whether they are scores, which a threshold cuts; masks and objects are cut already."""
+        return self.content in ("exact", "scores")
+
     def __len__(self) -> int:
         return len(self.files)
 
