@@ -60,7 +60,6 @@ def compare(
         chosen = mask_source.cut(own.maps, own.run, fitted)
         with options.progress(place.name, len(own.maps)) as bar:
             evidence, notes = judging.gather(own.maps, own.dataset, chosen, listen=bar.advance)
-        notes += [*judging.remarks(evidence), *judging.silence(evidence)]
         if own.maps.graded and fitted is None:
             notes.append(mask_source.UNCALIBRATED)
         seed, source, kind = methods.trained(place.path) if own.run else (None, "", None)

@@ -132,17 +132,16 @@ def data_of(
         InputError: nothing there, nothing in that split, or no masks where they are needed.
     """
     from wsrpn import answers
-    from wsrpn.data import base, splits
+    from wsrpn.data import base
+    from wsrpn.segmentation import answers as mapping
 
-    own = run.config.data
     if not answers.is_own(run, data):
-        other = dataclasses.replace(own, source=data, classes=(), rename={})
+        other = dataclasses.replace(run.config.data, source=data, classes=(), rename={})
         whole = base.load(other)
         if judged:
             refuse_unmasked(whole)
         return sources.told(answers.part(whole, split), quiet=quiet)
-    kept = splits.restore(base.load(own), splits.read(run.folder / "splits.csv"))
-    return sources.told(answers.part(kept, split), quiet=quiet)
+    return sources.told(mapping.own_data(run, split), quiet=quiet)
 
 
 def of_folder(

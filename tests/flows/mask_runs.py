@@ -15,20 +15,21 @@ COLUMNS = ("image", "patient", "split", "labels", "mask")
 
 
 def discs(
-    folder: Path, *, train: int = 9, val: int = 5, sizes: tuple[tuple[int, int], ...] = SIZES[:1],
-    drr: bool = False,
+    folder: Path, *, train: int = 9, val: int = 5, test: int = 0,
+    sizes: tuple[tuple[int, int], ...] = SIZES[:1], drr: bool = False,
 ) -> Path:  # fmt: skip
     """A manifest: bright discs on a grey ramp. Every fourth image has none, and no mask either.
 
     Masks number their objects. With `drr` every second image has a darker copy beside it.
     """
     rows = []
-    for n in range(train + val):
+    splits = ["train"] * train + ["val"] * val + ["test"] * test
+    for n, split in enumerate(splits):
         size, name = sizes[n % len(sizes)], f"{n:02d}.png"
         inside = objects(n, size) if n % 4 != 3 else np.zeros(size, np.uint8)
         ramp = 0.2 + 0.01 * n + 0.2 * np.linspace(0, 1, size[1])
         make.image(folder / name, np.where(inside > 0, 0.8, ramp) * np.ones(size))
-        row = {"image": name, "patient": f"p{n}", "split": "train" if n < train else "val"}
+        row = {"image": name, "patient": f"p{n}", "split": split}
         row |= {"labels": "bead" if inside.any() else "", "mask": ""}
         if inside.any():
             make.image(folder / "masks" / name, inside)

@@ -52,11 +52,20 @@ def test_a_margin_within_what_the_network_sees_is_said_at_training(source, tmp_p
     assert len(said) == (margin < 26)
 
 
-def test_an_ablation_of_models_it_cannot_judge_is_refused_before_it_trains(source, tmp_path):
-    tree = {"base": "beads", "data": str(source), "arms": {"a": {}, "b": {"train.lr": 1e-3}}}
+@pytest.mark.parametrize(
+    ("base", "changes", "sentence"),
+    [
+        ("vae-b1", {"train.lr": 0.003}, r"arm 'a': model vae learns from tiles.*wsrpn eval"),
+        ("beads", {"model": "wsrpn"}, r"arm 'b': "),
+    ],
+)
+def test_an_ablation_of_models_it_cannot_judge_is_refused_before_it_trains(
+    source, tmp_path, base, changes, sentence
+):
+    tree = {"base": base, "data": str(source), "arms": {"a": {}, "b": changes}}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(tree))
-    with pytest.raises(InputError, match=r"arm 'a': model unet learns from masks.*wsrpn eval"):
+    with pytest.raises(InputError, match=sentence):
         ablate.prepare(plan.load(path, plan.Ablation), tmp_path / "out", where=tmp_path)
     assert not (tmp_path / "out").exists()
 

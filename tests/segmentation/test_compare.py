@@ -161,3 +161,24 @@ def test_notes_of_all_runs_are_said_once_and_of_some_with_their_names(methods):
     found = compare(noted, "data", bootstrap=0)
     assert found.warnings[:2] == ("of all", "good-1, poorly-1: of one")
     assert any("3 images with an empty mask" in note for note in found.warnings)
+
+
+def test_runs_that_find_far_too_much_or_nothing_are_named_in_one_sentence_each(methods):
+    def with_pixels(entry, **columns):
+        rows = entry.evidence.pixels.copy()
+        for name, value in columns.items():
+            rows[:, ("tp", "fp").index(name)] = value
+        return dataclasses.replace(entry, evidence=dataclasses.replace(entry.evidence, pixels=rows))
+
+    first, second, third = methods["poor"]
+    methods["poor"] = [with_pixels(first, fp=5000.0), with_pixels(second, fp=9000.0), third]
+    for entry, times in ((methods["poor"][0], first), (methods["poor"][1], second)):
+        entry.evidence.pixels[:, 3] = times.evidence.pixels.sum(1) - entry.evidence.pixels[
+            :, :3
+        ].sum(1)
+    said = compare(methods, "data", bootstrap=0).warnings
+    (flooded,) = [note for note in said if "times as many" in note]
+    assert "by poorly-2 (" in flooded
+    assert "poorly-0 (" in flooded
+    assert "poorly-1" not in flooded
+    assert "would be 0.300" in flooded

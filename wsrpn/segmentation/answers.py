@@ -14,7 +14,8 @@ from jaxtyping import UInt16
 
 from wsrpn import config as configs
 from wsrpn import models as model_parts
-from wsrpn.data import cache, images
+from wsrpn.answers import part
+from wsrpn.data import base, cache, images, splits
 from wsrpn.data.images import ImageReadError
 from wsrpn.errors import InputError
 from wsrpn.predict import TrainedRun
@@ -50,6 +51,16 @@ def looks_at_drrs(run: TrainedRun) -> bool:
     """Whether the model of a run takes a reconstructed radiograph beside the image."""
     facts = model_parts.models.facts(run.config.model["name"])
     return "attention" in facts["gives"] and run.config.model.get("attention") != "none"
+
+
+def own_data(run: TrainedRun, split: str) -> Dataset:
+    """One split of what a run was trained on, split as it was then; labels as they are.
+
+    Raises:
+        InputError: nothing there, or nothing in that split.
+    """
+    kept = splits.restore(base.load(run.config.data), splits.read(run.folder / "splits.csv"))
+    return part(kept, split)
 
 
 def answers(

@@ -79,6 +79,7 @@ def compare(
     notes = [
         *sides.told({entry.name: entry.notes for entry in entries}),
         *evaluate.left_out(first),
+        *_remarks(entries),
         *sides.reading(methods, differences, len(measured.figures), bootstrap),
     ]
     return Comparison(
@@ -99,6 +100,24 @@ def compare(
             "baseline": base,
         },
     )
+
+
+def _remarks(entries: Sequence[Entry]) -> list[str]:
+    """One sentence for all runs that find far too much, and one for those that find nothing."""
+    notes = []
+    floods = [(e.name, evaluate.flood(e.evidence)) for e in entries]
+    wide = [f"{name} ({times:.0f})" for name, times in floods if times > evaluate.FLOODED]
+    if wide:
+        notes.append(
+            f"Several times as many pixels are found as are foreground, by {', '.join(wide)}; with "
+            "everything as foreground the Jaccard index would be "
+            f"{evaluate.jaccard_all(entries[0].evidence):.3f}."
+        )
+    silent = [(e.name, evaluate.silent(e.evidence)) for e in entries]
+    none = [f"{name} ({count})" for name, count in silent if count]
+    if none:
+        notes.append(f"precision leaves out images with nothing found, of {', '.join(none)}.")
+    return notes
 
 
 def _aligned(methods: Mapping[str, Sequence[Entry]], listed: bool) -> dict[str, list[Entry]]:

@@ -29,6 +29,10 @@ from wsrpn.types import Dataset, Figure, Record, Report, digest_of
 
 FLOODED = 3.0  # times as much foreground as there is
 HALF = objects.THRESHOLDS.index(0.5)
+FIGURES = (
+    *pixels.FIGURES, *(f"{name}_pooled" for name in pixels.FIGURES), "specificity", "boundary_f1",
+    "object_ap@0.5", "object_ap", "object_f1", "object_count_error",
+)  # fmt: skip
 JOINED_TRUTH = (
     "Masks that do not number their objects are taken apart into connected areas for figures of "
     "objects, so there two that touch are one ({})."
@@ -335,19 +339,30 @@ def left_out(evidence: Evidence) -> list[str]:
     return notes
 
 
+def silent(evidence: Evidence) -> int:
+    """Images with foreground in which nothing is found."""
+    there = evidence.pixels[:, 0] + evidence.pixels[:, 2] > 0
+    return int((there & (evidence.pixels[:, :2].sum(1) == 0)).sum())
+
+
+def flood(evidence: Evidence) -> float:
+    """How many times as many pixels are found as are foreground; 0 where none is."""
+    known = evidence.pixels[:, [0, 2]].sum()
+    return float(evidence.pixels[:, :2].sum() / known) if known else 0.0
+
+
 def remarks(evidence: Evidence) -> list[str]:
     """Sentences about images in which nothing is found, and about far too much that is found."""
     notes = []
-    there = evidence.pixels[:, 0] + evidence.pixels[:, 2] > 0
-    silent = int((there & (evidence.pixels[:, :2].sum(1) == 0)).sum())
-    if silent:
-        notes.append(f"precision leaves out {counted(silent, 'image')} with nothing found.")
-    found = evidence.pixels[:, :2].sum()
-    known = evidence.pixels[:, [0, 2]].sum()
-    if known and found > FLOODED * known:
-        every = evidence.pixels.sum()
+    nothing, times = silent(evidence), flood(evidence)
+    if nothing:
+        notes.append(f"precision leaves out {counted(nothing, 'image')} with nothing found.")
+    if times > FLOODED:
+        found, known, every = (
+            evidence.pixels[:, at].sum() for at in ([0, 1], [0, 2], [0, 1, 2, 3])
+        )
         notes.append(
-            f"{found / known:.1f} times as many pixels are found as are foreground "
+            f"{times:.1f} times as many pixels are found as are foreground "
             f"({found / every:.1%} of all, and {known / every:.1%}); with everything as foreground "
             f"the Jaccard index would be {jaccard_all(evidence):.3f}."
         )

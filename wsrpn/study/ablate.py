@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsrpn import compare, files, models, truth
 from wsrpn import config as configs
+from wsrpn import files, models
 from wsrpn.config import DataConfig, RunConfig
 from wsrpn.data import base
 from wsrpn.errors import InputError, nearest
-from wsrpn.study import plan, pool
+from wsrpn.study import kinds, plan, pool
 from wsrpn.study.plan import Ablation
 from wsrpn.study.training import Changed, Training, refuse_changed
 from wsrpn.train import run
-from wsrpn.train.task import RADIOGRAPHS, input_of
-from wsrpn.types import Dataset, Predictions
+from wsrpn.types import Dataset
 
 # What decides which images, labels and splits there are; the rest of the section is of no matter.
 READING = (
@@ -47,6 +46,11 @@ class Study:
     trainings: tuple[Training, ...]
     data: Mapping[str, Dataset]
     damaged: Mapping[Training, str]
+
+    @property
+    def kind(self) -> kinds.Kind:
+        """What the models of all arms are asked for."""
+        return self.trainings[0].kind
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -109,18 +113,29 @@ def _config(
 ) -> RunConfig:
     watching = dataclasses.replace(study, set={"train.watch_boxes": True, **study.set})
     try:
-        found = run.complete(plan.config(watching, over, seed=seed, where=where))
-        if "regions" not in models.models.facts(found.model["name"])["gives"]:
-            found = run.complete(plan.config(study, over, seed=seed, where=where))
+        found = run.complete(plan.config(study, over, seed=seed, where=where))
+        if "regions" in models.models.facts(found.model["name"])["gives"]:
+            found = run.complete(plan.config(watching, over, seed=seed, where=where))
     except InputError as error:
         raise InputError(f"arm '{arm}': {error}") from None
-    if input_of(found) != RADIOGRAPHS:
-        raise InputError(
-            f"arm '{arm}': model {found.model['name']} learns from {input_of(found)}, and an "
-            "ablation compares scores and boxes of radiographs; train its arms with `wsrpn train` "
-            "and judge each with `wsrpn eval`."
-        )
     return found
+
+
+def _kind(made: Sequence[Training]) -> kinds.Kind:
+    """What all arms are asked for.
+
+    Raises:
+        InputError: arms that no study compares, or not with each other.
+    """
+    first, kind = made[0], made[0].kind
+    for other in made[1:]:
+        if other.kind is not kind:
+            names = [f"{t.arm} ({t.config.model['name']})" for t in (first, other)]
+            raise InputError(
+                f"arms {' and '.join(names)}: one answers every pixel and the other with labels "
+                "and boxes; figures of these are not compared."
+            )
+    return kind
 
 
 def _refuse_alike(found: Mapping[str, RunConfig]) -> None:
@@ -149,12 +164,13 @@ def prepare(study: Ablation, out: Path, *, where: Path) -> Study:
     """
     files.refuse_file(out)
     made = trainings(study, out, where=where)
-    known = compare.known()
+    kind = _kind(made)
+    known = kind.known()
     for figure in study.figures:
         if figure not in known and study.figures != ("all",):
             raise InputError(f"figures: no figure is called '{figure}'. {nearest(figure, known)}")
     data = _data(made)
-    _refuse_untestable(data, study.split, study.pictures)
+    _refuse_untestable(kind, data, study.split, study.pictures)
     damaged = {}
     for training in made:
         try:
@@ -184,16 +200,16 @@ def _plain(config: DataConfig, name: str) -> Any:
     return dict(value) if isinstance(value, dict) else value
 
 
-def _refuse_untestable(data: Mapping[str, Dataset], split: str, pictures: Sequence[str]) -> None:
+def _refuse_untestable(
+    kind: kinds.Kind, data: Mapping[str, Dataset], split: str, pictures: Sequence[str]
+) -> None:
     """All arms must be asked about the same images, and those to be drawn must be among them."""
-    found = []
-    for arm, dataset in data.items():
-        part = dataset.split(split)  # type: ignore[arg-type]
+    parts = {arm: dataset.split(split) for arm, dataset in data.items()}  # type: ignore[arg-type]
+    for part in parts.values():
         if not len(part):
-            raise InputError(f"{dataset.name}: no image in split {split}, where figures are taken.")
-        nothing = compare.Entry(arm, Predictions(dataset.classes, ()))
-        found.append(truth.Judged(nothing, part, dataset.name))
-        truth.refuse_other(found[0], found[-1])
+            raise InputError(f"{part.name}: no image in split {split}, where figures are taken.")
+    kind.refuse_other(parts)
+    for part in parts.values():
         known = {record.id for record in part.records}
         for name in pictures:
             if name not in known:

@@ -13,11 +13,9 @@ from typing import Any
 import filelock
 
 import wsrpn
-from wsrpn import compare, evaluate, files, truth
+from wsrpn import evaluate, files, sides
 from wsrpn.comparison import Comparison
 from wsrpn.errors import InputError, counted, nearest
-from wsrpn.heatmap import pictures
-from wsrpn.predict import open_run
 from wsrpn.report import compare as paper
 from wsrpn.report import draw
 from wsrpn.report import study as drawing
@@ -26,16 +24,6 @@ from wsrpn.study.ablate import Study
 from wsrpn.study.training import Training, entry, notes, trained
 from wsrpn.train.folder import read_metrics
 from wsrpn.types import Dataset, Figure, Report
-
-# Columns where a study names none, as far as they are defined.
-FIGURES = (
-    *compare.FIGURES, "specificity", "entropy", "entropy_normalized", "alignment_error",
-    "top_patch",
-)  # fmt: skip
-CURVES = (
-    "val/entropy", "val/alignment_error", "val/top_patch", "val/ap@0.3", "val/rodeo", "val/auroc",
-)  # fmt: skip
-GOOD, AGAINST = "ap@0.3", "entropy"
 
 
 @dataclass(frozen=True)
@@ -111,17 +99,17 @@ def _named(made: Mapping[str, Path]) -> dict[str, str]:
     return {name: str(path) for name, path in made.items()}
 
 
-Paired = Mapping[str, Mapping[Training, compare.Entry]]
+Paired = Mapping[str, Mapping[Training, sides.Run]]
 
 
-def finished(study: Study) -> dict[Training, compare.Entry]:
+def finished(study: Study) -> dict[Training, sides.Run]:
     """The answers of all that is done."""
     usable = [t for t in study.trainings if t not in study.damaged and t.begun and trained(t)]
     answers = {training: entry(training) for training in usable}
     return {training: found for training, found in answers.items() if found is not None}
 
 
-def paired_runs(study: Study, found: Mapping[Training, compare.Entry]) -> Paired:
+def paired_runs(study: Study, found: Mapping[Training, sides.Run]) -> Paired:
     """The runs of the seeds that all arms have which have any, the baseline first.
 
     An arm that has no seed in common with those before it is left out.
@@ -159,43 +147,37 @@ def _unpaired(study: Study, found: Iterable[Training], paired: Paired) -> list[s
 
 
 def _said(paired: Paired) -> list[str]:
-    """What the trainings had to say; the same note of all arms once, of some with their names."""
-    said: dict[str, dict[str, None]] = {}
+    """What the trainings had to say, with the arms or runs that it is of unless all say it."""
+    said: dict[str, dict[Training, None]] = {}
+    for training in (training for runs in paired.values() for training in runs):
+        for note in notes(training):
+            said.setdefault(note, {})[training] = None
+    return [f"{whose}: {note}" if (whose := _whose(paired, of)) else note
+            for note, of in said.items()]  # fmt: skip
+
+
+def _whose(paired: Paired, some: Mapping[Training, None]) -> str:
+    """Names of arms of which all runs are among some, and of single runs; "" for all there are."""
+    names, whole = [], True
     for arm, runs in paired.items():
-        for training in runs:
-            for note in notes(training):
-                said.setdefault(note, {})[arm] = None
-    return [
-        note if len(arms) == len(paired) else f"{', '.join(arms)}: {note}"
-        for note, arms in said.items()
-    ]
+        mine = [training.name for training in runs if training in some]
+        whole = whole and len(mine) == len(runs)
+        names += [arm] if len(mine) == len(runs) else mine
+    return "" if whole else ", ".join(names)
 
 
 def _compared(study: Study, paired: Paired, told: Sequence[str], bootstrap: int) -> Comparison:
-    judged = {arm: [_judged(study, *run) for run in runs.items()] for arm, runs in paired.items()}
-    everyone = [run for runs in judged.values() for run in runs]
-    for run in everyone:
-        truth.refuse_other(everyone[0], run)
-    scorer = truth.truth(everyone)
-    figures = study.plan.figures or tuple(f for f in FIGURES if f in compare.known())
-    comparison = compare.compare(
-        {arm: [run.entry for run in runs] for arm, runs in judged.items()},
-        scorer,
-        figures=figures,
+    part = {arm: study.data[arm].split(study.plan.split) for arm in paired}  # type: ignore[arg-type]
+    comparison = study.kind.compare(
+        {arm: [(entry, part[arm]) for entry in runs.values()] for arm, runs in paired.items()},
+        figures=study.plan.figures,
         baseline=study.baseline if study.baseline in paired else None,
         bootstrap=bootstrap,
     )
-    if not study.plan.figures:  # what no run and no truth defines was not asked for
-        comparison = dataclasses.replace(comparison, figures=paper.defined(comparison))
     if study.baseline not in paired:
         told = [*told, f"Differences are to {next(iter(paired))}: the baseline has no run."]
-    warnings = (*told, *truth.notes(everyone, scorer), *comparison.warnings)
+    warnings = (*told, *comparison.warnings)
     return dataclasses.replace(comparison, warnings=tuple(dict.fromkeys(warnings)))
-
-
-def _judged(study: Study, training: Training, found: compare.Entry) -> truth.Judged:
-    dataset = study.data[training.arm]
-    return truth.Judged(found, dataset.split(training.split), dataset.name)  # type: ignore[arg-type]
 
 
 # Tables
@@ -219,39 +201,29 @@ def _tables(study: Study, comparison: Comparison, waiting: Sequence[Training]) -
 
 
 def _pictures(study: Study, comparison: Comparison, paired: Paired, device: str) -> dict[str, Path]:
-    title = study.plan.title
+    title, kind = study.plan.title, study.kind
     made = {"curves": study.out / "curves.png"}
     rows = {arm: [read_metrics(t.folder) for t in runs] for arm, runs in paired.items()}
     where = f"{title}: validation split" if title else "Validation split"
-    draw.save(drawing.curves(rows, figures=CURVES, title=where), made["curves"])
-    if {GOOD, AGAINST} <= set(comparison.figures):
+    draw.save(drawing.curves(rows, figures=kind.curves, title=where), made["curves"])
+    if kind.tradeoff and set(kind.tradeoff) <= set(comparison.figures):
         made["pareto"] = study.out / "pareto.png"
         draw.save(drawing.pareto(comparison, title=title), made["pareto"])
-    columns = _columns(study, paired, device)
-    if columns:
+    first = {arm: next(iter(runs.items())) for arm, runs in paired.items()}
+    maps = kind.picture(
+        {arm: (training.folder, found) for arm, (training, found) in first.items()},
+        _images(study, paired),
+        device=device,
+        title=title,
+    )
+    if maps is not None:
         made["maps"] = study.out / "maps.png"
-        draw.save(drawing.maps(columns, title=title), made["maps"])
+        draw.save(maps, made["maps"])
     return made
 
 
-def _columns(study: Study, paired: Paired, device: str) -> dict[str, list[draw.Picture]]:
-    """Pictures of the same images by the first run of each arm that has Gaussian maps."""
-    images = _images(study, paired)
-    found = {}
-    for arm, runs in paired.items():
-        training, answers = next(iter(runs.items()))
-        calibration = answers.calibration
-        run = open_run(training.folder, device=device).calibrated(calibration)
-        drawn = [
-            dataclasses.replace(picture, name=name)
-            for name, picture in pictures(run, images, calibration=calibration)
-        ]
-        if drawn and all(picture.region_maps is not None for picture in drawn):
-            found[arm] = drawn
-    return found
-
-
 def _images(study: Study, paired: Paired) -> Dataset:
+    """Those that are drawn, the same for all arms."""
     first = study.data[next(iter(paired))].split(study.plan.split)
     return drawing.chosen(first, study.plan.pictures)
 
@@ -267,8 +239,8 @@ def refuse_unknown(study: Study, requirements: Sequence[str]) -> None:
     """
     others = [arm for arm in study.arms if arm != study.baseline]
     sides = [*study.arms, *(f"{arm} - {study.baseline}" for arm in others)]
-    figures = study.plan.figures or FIGURES
-    figures = compare.known() if figures == ("all",) else figures
+    figures = study.plan.figures or study.kind.figures
+    figures = study.kind.known() if figures == ("all",) else figures
     names = [f"{side}/{figure}" for side in sides for figure in figures]
     for text in requirements:
         name = evaluate.asked(text)

@@ -13,13 +13,12 @@ from typing import Any
 
 import filelock
 
-from wsrpn import answers, calibrate, checkpoint, files
+from wsrpn import checkpoint, files, sides
 from wsrpn import config as configs
-from wsrpn.calibration import Calibration
-from wsrpn.compare import Entry
 from wsrpn.config import RunConfig
 from wsrpn.errors import InputError
 from wsrpn.predict import open_run
+from wsrpn.study import kinds
 from wsrpn.train import folder, run
 from wsrpn.train.loop import Progress
 from wsrpn.types import SPLITS, Dataset
@@ -56,9 +55,9 @@ class Training:
         return f"{self.arm} seed {self.seed}"
 
     @property
-    def predictions(self) -> Path:
-        """The file that is written last."""
-        return answers.folder(self.folder, self.split) / "predictions.json"
+    def kind(self) -> kinds.Kind:
+        """What its model is asked for."""
+        return kinds.of(self.arm, self.config)
 
     @property
     def begun(self) -> bool:
@@ -161,19 +160,9 @@ def _metrics_are_whole(training: Training) -> bool:
 def ask(training: Training, *, device: str, tell: Tell) -> None:
     """What `wsrpn calibrate RUN` and `wsrpn eval RUN` do for the figures of a trained run."""
     opened = open_run(training.folder, device=device)
-    on_error = training.config.data.on_error
-
-    def predicted(split: str) -> tuple[Any, Dataset]:
-        dataset = answers.data_of(opened, "", split)
-        file = answers.folder(training.folder, split) / "predictions.json"
-        return answers.answers(opened, dataset, file, on_error=on_error), dataset
-
-    tell("calibrate", {})
-    if _has_val(training):
-        fitted = calibrate.calibrate(*predicted("val"))
-        fitted.save(training.folder / "calibration.json")
-    tell("predict", {})
-    predicted(training.split)
+    training.kind.ask(
+        opened, training.split, fit=_has_val(training), tell=lambda stage: tell(stage, {})
+    )
 
 
 def _facts(training: Training) -> dict[str, Any]:
@@ -214,32 +203,22 @@ def trained(training: Training) -> bool:
     return run.patience_is_over(patience, history["rows"], history["best"], history["best_epoch"])
 
 
-def entry(training: Training) -> Entry | None:
+def entry(training: Training) -> sides.Run | None:
     """The answers of the last weights, or None where they or their calibration are not there."""
     best = checkpoint.newest(training.folder / "checkpoints", "best")
     if best is None:
         return None
-    weights = best["sha256"]
-    whole = training.config.data.on_error == "stop"
-    found = answers.kept(training.predictions, {"weights_sha256": weights}, whole=whole)
-    if found is None:
-        return None
-    calibration = None
-    try:
-        if _has_val(training):
-            calibration = Calibration.load(training.folder / "calibration.json")
-    except InputError:
-        return None
-    if calibration and not _own(calibration, weights):
-        return None
-    name = f"{training.folder.parent.name}/{training.folder.name}"
-    return Entry(name, found, calibration, training.seed)
-
-
-def _own(calibration: Calibration, weights: str) -> bool:
-    """Whether it is the one that a study fits: of these weights, on the validation split."""
-    facts = calibration.provenance
-    return facts["predictions"].get("weights_sha256") == weights and facts.get("split") == "val"
+    return training.kind.entry(
+        kinds.Finished(
+            folder=training.folder,
+            split=training.split,
+            name=f"{training.folder.parent.name}/{training.folder.name}",
+            seed=training.seed,
+            weights=best["sha256"],
+            fitted=_has_val(training),
+            whole=training.config.data.on_error == "stop",
+        )
+    )
 
 
 class Changed(InputError):
