@@ -401,13 +401,15 @@ def drawn_values(one: Judged, name: str, shared: Sequence[int], drawn: np.ndarra
 
 
 def ratio(above: np.ndarray, below: np.ndarray, noise: seeds.Noise | None) -> Figure:
-    """Ratio of the means over seeds: that of logarithms as a difference, where none is 0."""
-    if min(above.min(), below.min()) <= 0:
-        value = above[:, 0].mean() / max(below[:, 0].mean(), 1e-12)
-        return Figure(float(value))
-    logs = [np.log(side)[..., None] for side in (above, below)]
-    (gap,) = seeds.difference(*logs, noise)
-    return Figure(*(math.exp(v) for v in (gap.value, gap.low, gap.high)))
+    """Ratio of the means over seeds; other seeds move its logarithm as they move those of runs."""
+    value = above[:, 0].mean() / below[:, 0].mean() if below[:, 0].any() else math.nan
+    if min(above.min(), below.min()) <= 0:  # no logarithm
+        return Figure.of(float(value))
+    drawn = np.log(above[:, 1:].mean(0) / below[:, 1:].mean(0))
+    if noise is not None and noise.draws[0] is not None:
+        apart = np.log(above[:, 0] / below[:, 0])
+        drawn = drawn + noise.draws[0] * apart.std(ddof=1) / math.sqrt(len(apart))
+    return figure(float(value), np.exp(drawn))
 
 
 def by_seed(found: Mapping[str, Judged]) -> list[str]:

@@ -70,8 +70,8 @@ def compare(
     """Set runs side by side on the same images: one table, one figure, paired differences.
 
     Runs whose configs differ in the seed alone are one method, the mean of its runs; NAME=RUN,RUN
-    says so of any others (RUN may have * and ?). Every run keeps its own calibration. The data are
-    those of the first run, split as it was trained.
+    says so of any others (RUN may have * and ?). Every run keeps its own calibration. Without
+    --data every run answers for its own test images, which must be the same for all.
 
     Runs that segment, and folders of maps or masks, are compared by pixels, outlines and objects.
 

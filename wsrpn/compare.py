@@ -224,7 +224,7 @@ def _evidence_notes(
     methods: Mapping[str, Sequence[Entry]], evidence: Mapping[tuple[str, int], Evidence]
 ) -> list[str]:
     """What was left out on the way, and whose thresholds nobody fitted."""
-    notes: dict[str, list[str]] = {}
+    notes: list[tuple[str, list[str]]] = []
     for (name, i), one in evidence.items():
         entry = methods[name][i]
         # Classes that not all have are told once, for all.
@@ -233,7 +233,7 @@ def _evidence_notes(
         own += [*unproven(entry.predictions, entry.calibration)]
         if not entry.calibration and not _calibrated(entry):
             own.append("Not calibrated, so thresholds are 0.5.")
-        notes[entry.name] = own
+        notes.append((entry.name, own))
     return sides.told(notes)
 
 

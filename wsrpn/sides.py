@@ -144,14 +144,14 @@ def _per_class(
     }
 
 
-def told(notes: Mapping[str, Sequence[str]]) -> list[str]:
+def told(notes: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """What must be said of runs: a note that all have once, one that some have with their names.
 
     Args:
-        notes: name of the run → its notes.
+        notes: name of each run and its notes.
     """
     said: dict[str, list[str]] = {}
-    for name, own in notes.items():
+    for name, own in notes:
         for note in dict.fromkeys(own):
             said.setdefault(note, []).append(name)
     return [

@@ -3,9 +3,12 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tests import cli
 from tests.flows import mask_runs
@@ -87,7 +90,7 @@ def test_a_second_time_nothing_is_done_and_the_tables_are_the_same(whole, plan_f
     assert [(out / name).read_bytes() for name in names] == before
 
 
-@pytest.mark.parametrize("lost", ["counts", "damaged", "calibration", "other calibration"])
+@pytest.mark.parametrize("lost", ["counts", "damaged", "calibration"])
 def test_what_is_lost_is_asked_again_and_no_more_is_trained(whole, plan_file, tmp_path, lost):
     out = shutil.copytree(whole[0], tmp_path / "out")
     run = out / "dice" / "seed-1"
@@ -96,10 +99,8 @@ def test_what_is_lost_is_asked_again_and_no_more_is_trained(whole, plan_file, tm
         file.unlink()
     elif lost == "damaged":
         file.write_bytes(file.read_bytes()[:-40])
-    elif lost == "calibration":
-        (run / "calibration.json").unlink()
     else:
-        assert cli.wsrpn("calibrate", run, "--objective", "object_f1").exit_code == 0
+        (run / "calibration.json").unlink()
     (one,) = [t for t in ready(plan_file, out).trainings if t.name == "dice seed 1"]
     assert training.entry(one) is None
     weights = sorted((run / "checkpoints").iterdir())
@@ -109,6 +110,101 @@ def test_what_is_lost_is_asked_again_and_no_more_is_trained(whole, plan_file, tm
     assert again.stderr.count("done already") == 3
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert (out / "study.csv").read_bytes() == (whole[0] / "study.csv").read_bytes()
+
+
+def test_a_calibration_of_ones_own_is_taken_as_it_is(whole, plan_file, tmp_path):
+    out = shutil.copytree(whole[0], tmp_path / "out")
+    run = out / "dice" / "seed-1"
+    fitted = run / "calibration.json"
+    assert cli.wsrpn("calibrate", run, "--objective", "object_f1").exit_code == 0
+    mine = fitted.read_bytes()
+    again = cli.wsrpn("ablate", plan_file, "--out", out, *FEW, "--json")
+    assert again.stderr.count("done already") == 3
+    assert fitted.read_bytes() == mine
+    (dice,) = [m for m in json.loads(again.stdout)["methods"] if m["name"] == "dice"]
+    alone = json.loads(cli.wsrpn("eval", run, "--bootstrap", 0, "--json").stdout)
+    assert dice["per_run"]["precision"][1] == alone["metrics"]["precision"]["value"]
+
+
+def test_masks_that_were_corrected_are_counted_again(whole, source, plan_file, tmp_path):
+    data = shutil.copytree(source, tmp_path / "data")  # data may move
+    out = shutil.copytree(whole[0], tmp_path / "out")
+    words = ("--data", data, *FEW, "--json")
+    for path in sorted((data / "masks").iterdir()):
+        image = Image.open(path)
+        Image.fromarray(np.roll(np.asarray(image), 9, axis=1)).save(path)
+    again = cli.wsrpn("ablate", plan_file, "--out", out, *words)
+    assert again.exit_code == 0, again.stderr
+    assert "done already" not in again.stderr
+    found = json.loads(again.stdout)
+    assert found["metrics"] != whole[1]["metrics"]
+    run = out / "combined" / "seed-0"
+    alone = json.loads(cli.wsrpn("eval", run, "--data", data, "--bootstrap", 0, "--json").stdout)
+    assert found["methods"][0]["per_run"]["dice"][0] == alone["metrics"]["dice"]["value"]
+    assert json.loads((run / "calibration.json").read_text())["after"]
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named_and_the_rest_is_drawn(
+    plan_file, tmp_path
+):
+    data, out = mask_runs.discs(tmp_path / "data", test=5), tmp_path / "out"
+    (data / "14.png").write_bytes(b"no image")
+    words = ("--data", data, "--set", "data.on_error=skip", *FEW)
+    done = cli.wsrpn("ablate", once(plan_file, tmp_path), "--out", out, *words, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["provenance"]["images"] == 4
+    assert "1 image could not be read and are left out: 14.png." in found["warnings"]
+    assert Path(found["files"]["maps"]).is_file()
+    assert Path(found["files"]["curves"]).is_file()
+
+
+def once(plan_file, folder):
+    """The same study with one seed and one epoch."""
+    tree = yaml.safe_load(plan_file.read_text())
+    tree["set"]["train"]["epochs"] = 1
+    path = folder / "once.yaml"
+    path.write_text(yaml.safe_dump({**tree, "seeds": 1}, sort_keys=False))
+    return path
+
+
+def relabelled(folder, split, label):
+    """Rows of a split lose their masks and have this label."""
+    data = mask_runs.discs(folder, val=4, test=4)
+    with (data / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["split"] == split:
+            row |= {"mask": "", "labels": label}
+    with (data / "images.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return data
+
+
+LAST = ("--set", "train.monitor=last", "--set", "train.patience=0")
+
+
+def test_without_foreground_to_calibrate_on_the_threshold_is_a_half_and_that_is_said(
+    plan_file, tmp_path
+):
+    data = relabelled(tmp_path / "data", "val", "")
+    study = once(plan_file, tmp_path)
+    words = ("ablate", study, "--out", tmp_path / "out", "--data", data, *LAST, *FEW)
+    done = cli.wsrpn(*words, "--json")
+    assert done.exit_code == 0, done.stderr
+    said = " ".join(json.loads(done.stdout)["warnings"])
+    assert "Not calibrated, so the threshold is 0.5: " in said
+    assert cli.wsrpn(*words).stderr.count("done already") == 2
+
+
+def test_a_split_without_masks_is_refused_before_anything_is_trained(plan_file, tmp_path):
+    data = relabelled(tmp_path / "data", "test", "bead")
+    done = cli.wsrpn("ablate", plan_file, "--out", tmp_path / "out", "--data", data, *FEW)
+    assert done.exit_code == 2
+    assert "none of 4 images to be judged on has a mask" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_counts_come_back_as_they_were_and_damaged_ones_are_refused(whole, plan_file, tmp_path):

@@ -92,13 +92,16 @@ def test_folders_of_maps_and_masks_stand_beside_runs(place):
         (("RUN", "RUN"), "stands twice among the runs"),
         (("RUN", "MASKS"), "maps need their truth: pass --data"),
         (("RUN", "low-2"), "no such run folder"),
+        (("RUN", "EMPTY"), "neither a run folder nor a folder of maps or masks"),
+        (("RUN", "OTHER", "--metric", "jacard"), "no figure is called 'jacard'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_a_sentence(place, words, sentence):
+    (place / "empty").mkdir()
     (place / "boxes.csv").write_text("image,label,score,x,y,width,height\n")
     named = {
         "RUN": place / "low-0", "OTHER": place / "right", "BOXES": place / "boxes.csv",
-        "MASKS": place / "data" / "masks",
+        "MASKS": place / "data" / "masks", "EMPTY": place / "empty",
     }  # fmt: skip
     result = compare(place, *(named.get(word, word) for word in words), code=2)
     assert sentence in result.stderr
@@ -110,7 +113,9 @@ def test_an_image_that_cannot_be_read_is_skipped_in_all_runs_and_told(place):
     runs = (place / "low-0", place / "right")
     assert "02" in compare(place, *runs, code=2).stderr
     result = compare(place, *runs, "--on-error", "skip", code=1)
-    assert document(result)["provenance"]["images"] == 3
+    found = document(result)
+    assert found["provenance"]["images"] == 3
+    assert "1 image could not be read and are left out: 02.png." in found["warnings"]
 
 
 def test_runs_that_were_split_in_other_ways_meet_on_images_both_were_tested_on(place):
@@ -121,4 +126,21 @@ def test_runs_that_were_split_in_other_ways_meet_on_images_both_were_tested_on(p
     runs = (place / "low-0", place / "right")
     told = compare(place, *runs, code=2)
     assert "do not answer for the same images (4 and 3, 3 in common)" in told.stderr
-    assert document(compare(place, *runs, "--images", "listed"))["provenance"]["images"] == 3
+    assert not (place / "right" / "eval-test" / "report.json").exists()
+    found = document(compare(place, *runs, "--images", "listed"))
+    assert found["provenance"]["images"] == 3
+    assert "1 image left out that not all runs answer for: 02.png." in found["warnings"]
+
+
+def test_runs_of_other_data_are_said_to_be_judged_on_their_own(place):
+    shutil.copytree(place / "data", place / "copy")
+    worlds.run(place / "far", place / "copy", offset=1.0)
+    said = document(compare(place, place / "low-0", place / "far"))["warnings"]
+    assert any(
+        note.startswith("far was trained on") and "is judged on its pictures and masks" in note
+        for note in said
+    )
+    both = document(
+        compare(place, place / "low-0", place / "data" / "masks", "--data", place / "data")
+    )
+    assert not any("was trained on" in note for note in both["warnings"])

@@ -116,6 +116,9 @@ def test_runs_of_other_images_are_refused_or_meet_on_those_they_share(methods):
         compare(given, "data")
     found = compare(given, "data", listed=True, figures=("jaccard",), bootstrap=0)
     assert found.provenance["images"] == 3
+    assert (
+        "9 images left out that not all runs answer for: 01, 03, 04, 06, 07, …." in found.warnings
+    )
     alone = evaluate.figures(methods["good"][0].evidence.of(["00", "02", "05"]), bootstrap=0)
     assert found.methods[0].per_run["jaccard"][0] == pytest.approx(alone["jaccard"].value)
     nothing = [dataclasses.replace(fewer[0], evidence=renamed(fewer[0].evidence))]

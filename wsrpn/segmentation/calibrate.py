@@ -86,7 +86,8 @@ def calibrate(
         listen: called with 1 for every image of every pass.
 
     Raises:
-        InputError: nothing to fit to, or another objective.
+        NoForeground: all masks are empty.
+        InputError: nothing else to fit to, or another objective.
     """
     check_objective(objective)
     if maps.content == "labels":
@@ -99,7 +100,7 @@ def calibrate(
     search = Search(maps, records, listen)
     fit = _Fit(search, objective, touching, folds, cross_validate=cross_validate)
     if not fit.known(np.ones(len(records), dtype=bool)):
-        raise InputError(
+        raise NoForeground(
             f"{dataset.name}: the masks of all {counted(len(records), 'image')} are empty, so "
             "there is no foreground to fit a threshold to; name a split that has some."
         )
@@ -124,6 +125,10 @@ def calibrate(
         held_out=held_out,
         warnings=(*maps.notes, *notes, *_doubts(chosen, len(patients), found), *told),
     )
+
+
+class NoForeground(InputError):
+    """All masks to fit to are empty."""
 
 
 class _Fit:

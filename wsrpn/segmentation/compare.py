@@ -4,7 +4,7 @@ The counterpart of `wsrpn.compare`, with the figures of `wsrpn.segmentation.eval
 meets the same draws of patients, and is cut with its own calibration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from wsrpn import sides
 from wsrpn.comparison import Comparison
-from wsrpn.errors import InputError, nearest
+from wsrpn.errors import InputError, counted, nearest
 from wsrpn.metrics import intervals
 from wsrpn.segmentation import evaluate
 from wsrpn.segmentation.evaluate import Evidence
@@ -61,7 +61,8 @@ def compare(
         baseline: the method that is taken from the others; the first where none is named.
         bootstrap: replicates (of patients) behind the intervals; 0 gives none.
         seed: of the replicates.
-        listed: keep the images that all runs have, rather than stop where they have not the same.
+        listed: keep the images that all runs have and count the others, rather than stop where
+            they have not the same.
         over_seeds: False leaves the seeds out of the intervals of differences.
 
     Raises:
@@ -69,7 +70,8 @@ def compare(
             figure or baseline.
     """
     base = sides.check(methods, baseline)
-    methods = _aligned(methods, listed)
+    check_figures(figures)
+    methods, lost = _aligned(methods, listed)
     measured = _measured(methods, figures, bootstrap, seed)
     differences = sides.differences(
         methods, base, measured, bootstrap=bootstrap, seed=seed, over_seeds=over_seeds
@@ -77,7 +79,8 @@ def compare(
     entries = [entry for runs in methods.values() for entry in runs]
     first = entries[0].evidence
     notes = [
-        *sides.told({entry.name: entry.notes for entry in entries}),
+        *sides.told([(entry.name, entry.notes) for entry in entries]),
+        *lost,
         *evaluate.left_out(first),
         *_remarks(entries),
         *sides.reading(methods, differences, len(measured.figures), bootstrap),
@@ -120,29 +123,62 @@ def _remarks(entries: Sequence[Entry]) -> list[str]:
     return notes
 
 
-def _aligned(methods: Mapping[str, Sequence[Entry]], listed: bool) -> dict[str, list[Entry]]:
-    """The runs with the same images in the same order, which have the same truth for all."""
+def check_figures(figures: Sequence[str]) -> None:
+    """Stop at a figure that there is not, before models run.
+
+    Raises:
+        InputError: names the nearest.
+    """
+    for figure in figures:
+        if figure not in evaluate.FIGURES and tuple(figures) != ("all",):
+            near = nearest(figure, evaluate.FIGURES)
+            raise InputError(f"--metric: no figure is called '{figure}'. {near}")
+
+
+def refuse_other_images(first: str, ids: Collection[str], other: str, own: Collection[str]) -> None:
+    """Stop where two runs do not answer for the same images.
+
+    Args:
+        first: name of a run.
+        ids: its images.
+        other: name of another.
+        own: images of that.
+
+    Raises:
+        InputError: says how many they have in common.
+    """
+    both = len(set(ids) & set(own))
+    if both == len(ids) == len(own):
+        return
+    common = "--images listed takes those in common, " if both else ""
+    raise InputError(
+        f"{first} and {other} do not answer for the same images ({len(ids)} and {len(own)}, "
+        f"{both} in common); {common}--data names data that both are judged on."
+    )
+
+
+def _aligned(
+    methods: Mapping[str, Sequence[Entry]], listed: bool
+) -> tuple[dict[str, list[Entry]], list[str]]:
+    """The runs with the same images in the same order and the same truth, and what was lost."""
     entries = [entry for runs in methods.values() for entry in runs]
-    common = set.intersection(*(set(entry.evidence.ids) for entry in entries))
     first = entries[0]
+    for other in () if listed else entries[1:]:
+        refuse_other_images(first.name, first.evidence.ids, other.name, other.evidence.ids)
+    common = set.intersection(*(set(entry.evidence.ids) for entry in entries))
     if not common:
         raise InputError(f"{', '.join(e.name for e in entries)}: no image that all answer for.")
-    for other in entries[1:]:
-        if not listed and set(other.evidence.ids) != set(first.evidence.ids):
-            both = len(set(first.evidence.ids) & set(other.evidence.ids))
-            raise InputError(
-                f"{first.name} and {other.name} do not answer for the same images "
-                f"({len(first.evidence)} and {len(other.evidence)}, {both} in common); "
-                "--images listed takes those in common, --data names others."
-            )
     ids = [name for name in first.evidence.ids if name in common]
+    gone = sorted(set().union(*(entry.evidence.ids for entry in entries)) - common)
+    some = f"{', '.join(gone[:5])}{', …' if len(gone) > 5 else ''}"
+    told = f"{counted(len(gone), 'image')} left out that not all runs answer for: {some}."
     kept = {
         name: [replace(entry, evidence=entry.evidence.of(ids)) for entry in runs]
         for name, runs in methods.items()
     }
     for entry in (entry for runs in kept.values() for entry in runs):
         _refuse_other_truth(next(iter(kept.values()))[0], entry)
-    return kept
+    return kept, [told] if gone else []
 
 
 def _refuse_other_truth(first: Entry, other: Entry) -> None:
@@ -169,11 +205,9 @@ def _measured(
         name: [evaluate.values(entry.evidence, drawn) for entry in runs]
         for name, runs in methods.items()
     }
-    gives = tuple(next(iter(found.values()))[0])
-    wanted = gives if tuple(figures) == ("all",) else tuple(dict.fromkeys(figures or FIGURES))
-    for figure in wanted:
-        if figure not in gives:
-            raise InputError(f"--metric: no figure is called '{figure}'. {nearest(figure, gives)}")
+    wanted = (
+        evaluate.FIGURES if tuple(figures) == ("all",) else tuple(dict.fromkeys(figures or FIGURES))
+    )
     rows = {
         name: {figure: np.stack([one[figure] for one in runs])[..., None] for figure in wanted}
         for name, runs in found.items()

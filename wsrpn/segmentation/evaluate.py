@@ -275,6 +275,14 @@ def gather(
     return evidence, [*told, *_seen_before(evidence, chosen), *_unproven(maps, chosen)]
 
 
+def unread(maps: Maps) -> list[str]:
+    """A sentence that names the images that could not be read, if there are such."""
+    if not maps.failed:
+        return []
+    count = counted(len(maps.failed), "image")
+    return [f"{count} could not be read and are left out: {', '.join(sorted(maps.failed))}."]
+
+
 def evaluate(
     maps: Maps,
     dataset: Dataset,

@@ -208,7 +208,7 @@ def _refuse_untestable(
     for part in parts.values():
         if not len(part):
             raise InputError(f"{part.name}: no image in split {split}, where figures are taken.")
-    kind.refuse_other(parts)
+    kind.refuse_untestable(parts)
     for part in parts.values():
         known = {record.id for record in part.records}
         for name in pictures:
@@ -232,4 +232,6 @@ def train(
 ) -> dict[Training, str]:
     """Do what is not done, see `wsrpn.study.pool.run_all`; damaged runs are among the failed."""
     begin(study)
+    for training in study.trainings:
+        study.kind.refresh(training.folder, training.split, study.data[training.arm])
     return {**study.damaged, **pool.run_all(chosen, means, listen)}

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from wsrpn import sides
 from wsrpn.comparison import Comparison
-from wsrpn.config import RunConfig
+from wsrpn.config import DataConfig, RunConfig
 from wsrpn.errors import InputError
 from wsrpn.predict import TrainedRun
 from wsrpn.report.marks import Drawing
@@ -60,19 +60,40 @@ class Kind(Protocol):
     def known(self) -> tuple[str, ...]:
         """Names of all figures."""
 
-    def refuse_other(self, parts: Mapping[str, Dataset]) -> None:
-        """Stop where arms would not be asked about the same images with the same truth.
+    def refuse_untestable(self, parts: Mapping[str, Dataset]) -> None:
+        """Stop where arms would not be judged on the same images, or not be judged at all.
+
+        Args:
+            parts: arm → the images that it is asked about.
 
         Raises:
             InputError: names the arms.
         """
 
-    def ask(self, run: TrainedRun, split: str, *, fit: bool, tell: Callable[[str], None]) -> None:
+    def refresh(self, folder: Path, split: str, data: Dataset) -> None:
+        """Forget answers in a run folder that hold a truth which is not that of the data any more.
+
+        Args:
+            folder: the run folder.
+            split: that is asked.
+            data: all of it.
+        """
+
+    def ask(
+        self,
+        run: TrainedRun,
+        split: str,
+        data: DataConfig,
+        *,
+        fit: bool,
+        tell: Callable[[str], None],
+    ) -> None:
         """Calibrate and predict, as the commands do; what is written last tells that it is done.
 
         Args:
             run: trained to the end.
             split: to predict.
+            data: that it was trained on, where they lie now.
             fit: whether there is a validation split to calibrate on.
             tell: called with `calibrate` and `predict`.
         """
@@ -98,13 +119,20 @@ class Kind(Protocol):
         """
 
     def picture(
-        self, runs: Mapping[str, tuple[Path, Any]], images: Dataset, *, device: str, title: str
+        self,
+        runs: Mapping[str, tuple[Path, Any]],
+        part: Dataset,
+        names: Sequence[str],
+        *,
+        device: str,
+        title: str,
     ) -> Drawing | None:
         """The same images by a run of each arm; None where there is nothing to draw.
 
         Args:
             runs: arm → run folder and its answers.
-            images: to draw.
+            part: the images that were asked about.
+            names: of those to draw; some are chosen without.
             device: where maps are computed.
             title: heading.
         """

@@ -9,6 +9,7 @@ from wsrpn import answers, calibrate, compare, truth
 from wsrpn.calibration import Calibration
 from wsrpn.compare import Entry
 from wsrpn.comparison import Comparison
+from wsrpn.config import DataConfig
 from wsrpn.errors import InputError
 from wsrpn.heatmap import pictures
 from wsrpn.predict import TrainedRun, open_run
@@ -36,7 +37,7 @@ class Boxes:
         """Names of the figures of `wsrpn eval`."""
         return compare.known()
 
-    def refuse_other(self, parts: Mapping[str, Dataset]) -> None:
+    def refuse_untestable(self, parts: Mapping[str, Dataset]) -> None:
         """Stop where arms have other images or another truth."""
         found: list[truth.Judged] = []
         for arm, part in parts.items():
@@ -44,7 +45,18 @@ class Boxes:
             found.append(truth.Judged(nothing, part, part.name))
             truth.refuse_other(found[0], found[-1])
 
-    def ask(self, run: TrainedRun, split: str, *, fit: bool, tell: Callable[[str], None]) -> None:
+    def refresh(self, folder: Path, split: str, data: Dataset) -> None:
+        """Nothing: the truth is read when tables are made."""
+
+    def ask(
+        self,
+        run: TrainedRun,
+        split: str,
+        data: DataConfig,
+        *,
+        fit: bool,
+        tell: Callable[[str], None],
+    ) -> None:
         """What `wsrpn calibrate RUN` and `wsrpn eval RUN` do for the figures."""
         on_error = run.config.data.on_error
 
@@ -106,9 +118,16 @@ class Boxes:
         return dataclasses.replace(found, warnings=warnings)
 
     def picture(
-        self, runs: Mapping[str, tuple[Path, Any]], images: Dataset, *, device: str, title: str
+        self,
+        runs: Mapping[str, tuple[Path, Any]],
+        part: Dataset,
+        names: Sequence[str],
+        *,
+        device: str,
+        title: str,
     ) -> Drawing | None:
         """Gaussian maps, of the arms whose models have them."""
+        images = drawing.chosen(part, names)
         columns = {}
         for arm, (folder, entry) in runs.items():
             run = open_run(folder, device=device).calibrated(entry.calibration)

@@ -5,7 +5,7 @@ still train. Nothing in `study.md` and `study.csv` depends on when or where the 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from wsrpn.study import outline
 from wsrpn.study.ablate import Study
 from wsrpn.study.training import Training, entry, notes, trained
 from wsrpn.train.folder import read_metrics
-from wsrpn.types import Dataset, Figure, Report
+from wsrpn.types import Figure, Report
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def results(
         files.write_json(made["report"], {**comparison.document(_named(made)), **state})
         say("drawing curves and maps")
         try:
-            made |= _pictures(study, comparison, paired, device)
+            for name, path in _pictures(study, comparison, paired, device):
+                made[name] = path
         except (InputError, OSError) as error:  # the tables are there all the same
             lost = f"Not all pictures could be drawn: {error}"
             comparison = dataclasses.replace(comparison, warnings=(*comparison.warnings, lost))
@@ -200,32 +201,31 @@ def _tables(study: Study, comparison: Comparison, waiting: Sequence[Training]) -
 # Pictures
 
 
-def _pictures(study: Study, comparison: Comparison, paired: Paired, device: str) -> dict[str, Path]:
+def _pictures(
+    study: Study, comparison: Comparison, paired: Paired, device: str
+) -> Iterator[tuple[str, Path]]:
+    """What was drawn, one picture after the other."""
     title, kind = study.plan.title, study.kind
-    made = {"curves": study.out / "curves.png"}
     rows = {arm: [read_metrics(t.folder) for t in runs] for arm, runs in paired.items()}
     where = f"{title}: validation split" if title else "Validation split"
-    draw.save(drawing.curves(rows, figures=kind.curves, title=where), made["curves"])
+    curves = study.out / "curves.png"
+    draw.save(drawing.curves(rows, figures=kind.curves, title=where), curves)
+    yield "curves", curves
     if kind.tradeoff and set(kind.tradeoff) <= set(comparison.figures):
-        made["pareto"] = study.out / "pareto.png"
-        draw.save(drawing.pareto(comparison, title=title), made["pareto"])
+        pareto = study.out / "pareto.png"
+        draw.save(drawing.pareto(comparison, title=title), pareto)
+        yield "pareto", pareto
     first = {arm: next(iter(runs.items())) for arm, runs in paired.items()}
     maps = kind.picture(
         {arm: (training.folder, found) for arm, (training, found) in first.items()},
-        _images(study, paired),
+        study.data[next(iter(paired))].split(study.plan.split),
+        study.plan.pictures,
         device=device,
         title=title,
     )
     if maps is not None:
-        made["maps"] = study.out / "maps.png"
-        draw.save(maps, made["maps"])
-    return made
-
-
-def _images(study: Study, paired: Paired) -> Dataset:
-    """Those that are drawn, the same for all arms."""
-    first = study.data[next(iter(paired))].split(study.plan.split)
-    return drawing.chosen(first, study.plan.pictures)
+        draw.save(maps, study.out / "maps.png")
+        yield "maps", study.out / "maps.png"
 
 
 # Requirements

@@ -161,7 +161,11 @@ def ask(training: Training, *, device: str, tell: Tell) -> None:
     """What `wsrpn calibrate RUN` and `wsrpn eval RUN` do for the figures of a trained run."""
     opened = open_run(training.folder, device=device)
     training.kind.ask(
-        opened, training.split, fit=_has_val(training), tell=lambda stage: tell(stage, {})
+        opened,
+        training.split,
+        training.config.data,
+        fit=_has_val(training),
+        tell=lambda stage: tell(stage, {}),
     )
 
 
