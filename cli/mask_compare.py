@@ -48,7 +48,7 @@ def compare(
         how: further arguments of `wsrpn.segmentation.compare.compare`.
     """
     from wsrpn.segmentation import compare as comparing
-    from wsrpn.segmentation import evaluate as judging
+    from wsrpn.segmentation import evidence as judging
 
     comparing.check_figures(how["figures"])
     found: list[methods.Run[comparing.Entry]] = []
@@ -67,12 +67,12 @@ def compare(
             comparing.refuse_other_images(places[0].name, ids[0], place.name, ids[1])
         chosen = mask_source.cut(own.maps, own.run, fitted)
         with options.progress(place.name, len(own.maps)) as bar:
-            evidence, notes = judging.gather(own.maps, own.dataset, chosen, listen=bar.advance)
+            counts, notes = judging.gather(own.maps, own.dataset, chosen, listen=bar.advance)
         notes += judging.unread(own.maps)
         if own.maps.graded and fitted is None:
             notes.append(mask_source.UNCALIBRATED)
         seed, source, kind = methods.trained(place.path) if own.run else (None, "", None)
-        entry = comparing.Entry(place.name, evidence, seed, notes, own.maps.provenance)
+        entry = comparing.Entry(place.name, counts, seed, notes, own.maps.provenance)
         found.append(methods.Run(place.given, entry, kind))
         trained.append((place.name, source, own.dataset.name))
         failed = failed or bool(own.maps.failed)

@@ -11,7 +11,7 @@ from . import mask_source, options
 
 if TYPE_CHECKING:
     from wsrpn.masks.calibration import MaskCalibration
-    from wsrpn.segmentation.evaluate import Evidence
+    from wsrpn.segmentation.evidence import Evidence
     from wsrpn.types import Dataset, Report
 
 MASKS = Path("masks")

@@ -268,7 +268,7 @@ def refuse_unmasked(whole: "Dataset") -> None:
 
 def _judgeable(found: "Maps", dataset: "Dataset", on_error: str) -> "Maps":
     """Maps whose truth can be read, where others are to be skipped; those are said."""
-    from wsrpn.segmentation.evaluate import readable
+    from wsrpn.segmentation.evidence import readable
 
     if on_error == "skip":
         found = readable(found, dataset)

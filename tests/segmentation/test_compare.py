@@ -7,9 +7,9 @@ import pytest
 
 from wsrpn.errors import InputError
 from wsrpn.metrics import pixels
-from wsrpn.segmentation import evaluate
+from wsrpn.segmentation import figures
 from wsrpn.segmentation.compare import FIGURES, Entry, compare
-from wsrpn.segmentation.evaluate import Evidence
+from wsrpn.segmentation.evidence import Evidence
 
 IMAGES = 12
 
@@ -44,7 +44,7 @@ def methods():
 
 def test_a_method_is_the_mean_of_what_eval_says_of_its_runs(methods):
     found = compare(methods, "data", figures=("all",), bootstrap=40)
-    alone = [evaluate.figures(e.evidence, bootstrap=0) for e in methods["good"]]
+    alone = [figures.figures(e.evidence, bootstrap=0) for e in methods["good"]]
     good, poor = found.methods
     assert set(found.figures) == set(alone[0])
     for name in found.figures:
@@ -65,7 +65,7 @@ def test_a_method_is_the_mean_of_what_eval_says_of_its_runs(methods):
 def test_intervals_of_one_run_are_those_of_eval_and_a_run_does_not_differ_from_itself(methods):
     one = methods["good"][0]
     found = compare({"a": [one], "b": [one]}, "data", figures=("all",), bootstrap=60)
-    assert dict(found.methods[0].figures) == evaluate.figures(one.evidence, bootstrap=60)
+    assert dict(found.methods[0].figures) == figures.figures(one.evidence, bootstrap=60)
     (gap,) = found.differences
     assert {(f.low, f.value, f.high) for f in gap.figures.values()} == {(0, 0, 0)}
     assert gap.covers == "patients"
@@ -119,7 +119,7 @@ def test_runs_of_other_images_are_refused_or_meet_on_those_they_share(methods):
     assert (
         "9 images left out that not all runs answer for: 01, 03, 04, 06, 07, …." in found.warnings
     )
-    alone = evaluate.figures(methods["good"][0].evidence.of(["00", "02", "05"]), bootstrap=0)
+    alone = figures.figures(methods["good"][0].evidence.of(["00", "02", "05"]), bootstrap=0)
     assert found.methods[0].per_run["jaccard"][0] == pytest.approx(alone["jaccard"].value)
     nothing = [dataclasses.replace(fewer[0], evidence=renamed(fewer[0].evidence))]
     with pytest.raises(InputError, match="no image that all answer for"):

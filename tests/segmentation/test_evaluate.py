@@ -11,7 +11,8 @@ from wsrpn.masks.calibration import MaskCalibration
 from wsrpn.metrics import objects, pixels
 from wsrpn.segmentation import calibrate as fitting
 from wsrpn.segmentation import maps, search
-from wsrpn.segmentation.evaluate import evaluate, known_of
+from wsrpn.segmentation.evaluate import evaluate
+from wsrpn.segmentation.evidence import known_of
 from wsrpn.segmentation.maps import Maps
 from wsrpn.segmentation.predict import foreground, objects_of
 

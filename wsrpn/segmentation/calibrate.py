@@ -17,17 +17,10 @@ from wsrpn.calibrate import FEW, FOLDS
 from wsrpn.errors import InputError, counted, nearest
 from wsrpn.masks.calibration import MaskCalibration
 from wsrpn.masks.clean import MIN_DISTANCE_PX, Touching
-from wsrpn.segmentation.evaluate import (
-    Judged,
-    evidence_of,
-    figures,
-    judge,
-    known_of,
-    left_out,
-    remarks,
-    usable,
-)
+from wsrpn.segmentation.evidence import Judged, evidence_of, judge, known_of, usable
+from wsrpn.segmentation.figures import figures
 from wsrpn.segmentation.maps import Maps, threshold_of
+from wsrpn.segmentation.remarks import left_out, remarks
 from wsrpn.segmentation.search import (
     COARSE,
     DISTANCES,

@@ -1,6 +1,6 @@
 """Several trained methods on the same masks: figures side by side, and paired differences.
 
-The counterpart of `wsrpn.compare`, with the figures of `wsrpn.segmentation.evaluate`. Every run
+The counterpart of `wsrpn.compare`, with the figures of `wsrpn.segmentation.figures`. Every run
 meets the same draws of patients, and is cut with its own calibration.
 """
 
@@ -14,8 +14,10 @@ from wsrpn import sides
 from wsrpn.comparison import Comparison
 from wsrpn.errors import InputError, counted, nearest
 from wsrpn.metrics import intervals
-from wsrpn.segmentation import evaluate
-from wsrpn.segmentation.evaluate import Evidence
+from wsrpn.segmentation import remarks
+from wsrpn.segmentation.evidence import Evidence
+from wsrpn.segmentation.figures import FIGURES as KNOWN
+from wsrpn.segmentation.figures import values
 from wsrpn.types import digest_of
 
 FIGURES = ("jaccard", "dice", "precision", "recall", "boundary_f1", "object_f1", "specificity")
@@ -27,7 +29,7 @@ class Entry:
 
     Attributes:
         name: of the run.
-        evidence: counts of every image, see `wsrpn.segmentation.evaluate.gather`.
+        evidence: counts of every image, see `wsrpn.segmentation.evidence.gather`.
         seed: of the training, None where nobody knows.
         notes: what must be said of it.
         provenance: of its maps.
@@ -81,7 +83,7 @@ def compare(
     notes = [
         *sides.told([(entry.name, entry.notes) for entry in entries]),
         *lost,
-        *evaluate.left_out(first),
+        *remarks.left_out(first),
         *_remarks(entries),
         *sides.reading(methods, differences, len(measured.figures), bootstrap),
     ]
@@ -108,15 +110,15 @@ def compare(
 def _remarks(entries: Sequence[Entry]) -> list[str]:
     """One sentence for all runs that find far too much, and one for those that find nothing."""
     notes = []
-    floods = [(e.name, evaluate.flood(e.evidence)) for e in entries]
-    wide = [f"{name} ({times:.0f})" for name, times in floods if times > evaluate.FLOODED]
+    floods = [(e.name, remarks.flood(e.evidence)) for e in entries]
+    wide = [f"{name} ({times:.0f})" for name, times in floods if times > remarks.FLOODED]
     if wide:
         notes.append(
             f"Several times as many pixels are found as are foreground, by {', '.join(wide)}; with "
             "everything as foreground the Jaccard index would be "
-            f"{evaluate.jaccard_all(entries[0].evidence):.3f}."
+            f"{remarks.jaccard_all(entries[0].evidence):.3f}."
         )
-    silent = [(e.name, evaluate.silent(e.evidence)) for e in entries]
+    silent = [(e.name, remarks.silent(e.evidence)) for e in entries]
     none = [f"{name} ({count})" for name, count in silent if count]
     if none:
         notes.append(f"precision leaves out images with nothing found, of {', '.join(none)}.")
@@ -130,8 +132,8 @@ def check_figures(figures: Sequence[str]) -> None:
         InputError: names the nearest.
     """
     for figure in figures:
-        if figure not in evaluate.FIGURES and tuple(figures) != ("all",):
-            near = nearest(figure, evaluate.FIGURES)
+        if figure not in KNOWN and tuple(figures) != ("all",):
+            near = nearest(figure, KNOWN)
             raise InputError(f"--metric: no figure is called '{figure}'. {near}")
 
 
@@ -202,12 +204,9 @@ def _measured(
     blocks = list(intervals.draws(first.patients, replicates=bootstrap, seed=seed))
     drawn = np.concatenate([np.ones((1, len(first))), *blocks])
     found = {
-        name: [evaluate.values(entry.evidence, drawn) for entry in runs]
-        for name, runs in methods.items()
+        name: [values(entry.evidence, drawn) for entry in runs] for name, runs in methods.items()
     }
-    wanted = (
-        evaluate.FIGURES if tuple(figures) == ("all",) else tuple(dict.fromkeys(figures or FIGURES))
-    )
+    wanted = KNOWN if tuple(figures) == ("all",) else tuple(dict.fromkeys(figures or FIGURES))
     rows = {
         name: {figure: np.stack([one[figure] for one in runs])[..., None] for figure in wanted}
         for name, runs in found.items()

@@ -9,7 +9,7 @@ import numpy as np
 
 from wsrpn import files
 from wsrpn.errors import InputError
-from wsrpn.segmentation.evaluate import Evidence
+from wsrpn.segmentation.evidence import Evidence
 
 SCHEMA = 1
 _ARRAYS = ("pixels", "contour", "objects", "numbered")
@@ -22,7 +22,7 @@ def save(
 
     Args:
         path: of the JSON file.
-        counts: of `wsrpn.segmentation.evaluate.gather`.
+        counts: of `wsrpn.segmentation.evidence.gather`.
         notes: of the same.
         provenance: whose they are.
     """

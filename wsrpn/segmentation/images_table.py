@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from wsrpn.metrics import pixels
-from wsrpn.segmentation.evaluate import HALF, Evidence
+from wsrpn.segmentation.evidence import Evidence
+from wsrpn.segmentation.figures import HALF
 
 COLUMNS = (
     "image", "patient", "jaccard", "dice", "precision", "recall", "boundary_f1", "pixels",
@@ -17,7 +18,7 @@ def rows(evidence: Evidence) -> Iterator[tuple[str, ...]]:
     """The images in the order of the data.
 
     Args:
-        evidence: of `wsrpn.segmentation.evaluate`.
+        evidence: of `wsrpn.segmentation.evidence`.
 
     Yields:
         Cells as `COLUMNS`. Figures of an image without foreground are empty, as it is of no mean;

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt16
 from wsrpn.masks import clean
 from wsrpn.masks.clean import Touching
 from wsrpn.metrics import objects, pixels
-from wsrpn.segmentation.evaluate import known_of, objects_in
+from wsrpn.segmentation.evidence import known_of, objects_in
 from wsrpn.segmentation.maps import TOP, Maps
 from wsrpn.types import Record
 

@@ -17,7 +17,16 @@ from wsrpn.predict import TrainedRun
 from wsrpn.report import mask_view, pick
 from wsrpn.report.marks import Drawing
 from wsrpn.segmentation import answers as mapping
-from wsrpn.segmentation import calibrate, compare, counts, evaluate, maps, pictures, predict
+from wsrpn.segmentation import (
+    calibrate,
+    compare,
+    counts,
+    evidence,
+    figures,
+    maps,
+    pictures,
+    predict,
+)
 from wsrpn.segmentation.compare import Entry
 from wsrpn.segmentation.maps import Maps
 from wsrpn.study.kinds import Finished
@@ -39,7 +48,7 @@ class Outlines:
 
     def known(self) -> tuple[str, ...]:
         """Names of the figures of `wsrpn eval`."""
-        return evaluate.FIGURES
+        return figures.FIGURES
 
     def refuse_untestable(self, parts: Mapping[str, Dataset]) -> None:
         """Stop where arms have other images, or no masks; areas are compared with the answers."""
@@ -89,7 +98,7 @@ class Outlines:
             dataset = mapping.own_data(run, part, data)
             place = answers.folder(run.folder, part) / "maps"
             made = mapping.answers(run, dataset, place, on_error=on_error)
-            return (evaluate.readable(made, dataset) if on_error == "skip" else made), dataset
+            return (evidence.readable(made, dataset) if on_error == "skip" else made), dataset
 
         tell("calibrate")
         path, rule = run.folder / CALIBRATION, predict.settings(run, None)
@@ -108,21 +117,21 @@ class Outlines:
             noted.append("Not calibrated, so the threshold is 0.5: there is no validation split.")
         tell("predict")
         found, dataset = mapped(split)
-        evidence, notes = evaluate.gather(found, dataset, rule)
+        judged, notes = evidence.gather(found, dataset, rule)
         provenance = {
             **found.provenance,
             "failed": dict(found.failed),
             "calibration_sha256": _digest(path) if fit else "",
             "truth": _truth(mapping.own_data(run, "all", data), split),
         }
-        notes += [*evaluate.unread(found), *noted]
+        notes += [*evidence.unread(found), *noted]
         place = answers.folder(run.folder, split) / COUNTS
-        counts.save(place, evidence, notes=notes, provenance=provenance)
+        counts.save(place, judged, notes=notes, provenance=provenance)
 
     def entry(self, run: Finished) -> Entry | None:
         """Counts under the calibration of the kept weights, or None."""
         try:
-            evidence, notes, known = counts.load(answers.folder(run.folder, run.split) / COUNTS)
+            judged, notes, known = counts.load(answers.folder(run.folder, run.split) / COUNTS)
         except (InputError, OSError):
             return None
         digest = _digest(run.folder / CALIBRATION) if run.fitted else ""
@@ -131,7 +140,7 @@ class Outlines:
             return None
         if run.whole and known.get("failed"):
             return None
-        return Entry(run.name, evidence, run.seed, notes, known)
+        return Entry(run.name, judged, run.seed, notes, known)
 
     def compare(
         self,
