@@ -133,7 +133,6 @@ def data_of(
     """
     from wsrpn import answers
     from wsrpn.data import base
-    from wsrpn.segmentation import answers as mapping
 
     if not answers.is_own(run, data):
         other = dataclasses.replace(run.config.data, source=data, classes=(), rename={})
@@ -141,7 +140,7 @@ def data_of(
         if judged:
             refuse_unmasked(whole)
         return sources.told(answers.part(whole, split), quiet=quiet)
-    return sources.told(mapping.own_data(run, split), quiet=quiet)
+    return sources.told(answers.own_data(run, split), quiet=quiet)
 
 
 def of_folder(

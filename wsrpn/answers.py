@@ -13,6 +13,7 @@ from typing import Any
 from wsrpn import config as configs
 from wsrpn import predict as predictor
 from wsrpn import predictions as prediction_files
+from wsrpn.config import DataConfig
 from wsrpn.data import base, cache, mapping, splits
 from wsrpn.errors import InputError, counted
 from wsrpn.predict import TrainedRun
@@ -50,6 +51,22 @@ def data_of(
 def is_own(run: TrainedRun, data: str) -> bool:
     """Whether DATA is what the run was trained on."""
     return not data or data == run.config.data.source
+
+
+def own_data(run: TrainedRun, split: str, data: DataConfig | None = None) -> Dataset:
+    """One split of what a run was trained on, split as it was then; labels as they are.
+
+    Args:
+        run: the trained model.
+        split: train, val, test or all.
+        data: the same data where they lie now, if they have moved.
+
+    Raises:
+        InputError: nothing there, or nothing in that split.
+    """
+    whole = base.load(data or run.config.data)
+    kept = splits.restore(whole, splits.read(run.folder / "splits.csv"))
+    return part(kept, split)
 
 
 def part(dataset: Dataset, split: str) -> Dataset:

@@ -14,9 +14,7 @@ from jaxtyping import UInt16
 
 from wsrpn import config as configs
 from wsrpn import models as model_parts
-from wsrpn.answers import part
-from wsrpn.config import DataConfig
-from wsrpn.data import base, cache, images, splits
+from wsrpn.data import cache, images
 from wsrpn.data.images import ImageReadError
 from wsrpn.errors import InputError
 from wsrpn.predict import TrainedRun
@@ -52,22 +50,6 @@ def looks_at_drrs(run: TrainedRun) -> bool:
     """Whether the model of a run takes a reconstructed radiograph beside the image."""
     facts = model_parts.models.facts(run.config.model["name"])
     return "attention" in facts["gives"] and run.config.model.get("attention") != "none"
-
-
-def own_data(run: TrainedRun, split: str, data: DataConfig | None = None) -> Dataset:
-    """One split of what a run was trained on, split as it was then; labels as they are.
-
-    Args:
-        run: the trained model.
-        split: train, val, test or all.
-        data: the same data where they lie now, if they have moved.
-
-    Raises:
-        InputError: nothing there, or nothing in that split.
-    """
-    whole = base.load(data or run.config.data)
-    kept = splits.restore(whole, splits.read(run.folder / "splits.csv"))
-    return part(kept, split)
 
 
 def answers(
