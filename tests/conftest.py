@@ -1,6 +1,7 @@
 """Settings of every test: no network, no screen, one thread per process, torchvision made
 importable."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,3 +24,10 @@ hypothesis.settings.load_profile("quick")
 def _seeded():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+def pytest_collection_finish():
+    """What was imported stays, so looking through it for garbage again and again is time lost."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -201,7 +202,11 @@ def test_a_study_killed_half_way_and_taken_up_by_two_ends_with_the_same_table(
 
     with subprocess.Popen(command, **calm) as other:
         until(lambda: held(copied), other)  # and all but this one are left for both
+        os.killpg(other.pid, signal.SIGSTOP)  # until this process has had a part
+        wake = threading.Thread(target=wake_after, args=(other, copied, len(predictions(copied))))
+        wake.start()
         mine = cli.wsrpn("ablate", plan_file, "--out", copied, *FEW)
+        wake.join()
         _, theirs = other.communicate(timeout=120)
     assert (mine.exit_code, other.returncode) == (0, 0), mine.stderr + theirs
     assert {path: found for path, found in stamps(copied).items() if path in survived} == survived
@@ -211,6 +216,14 @@ def test_a_study_killed_half_way_and_taken_up_by_two_ends_with_the_same_table(
     for name in ("study.md", "study.csv", "study.png"):
         assert (copied / name).read_bytes() == (unbroken / name).read_bytes(), name
     assert not list(copied.rglob("*.tmp.*"))
+
+
+def wake_after(process, out, count):
+    """Let a stopped process go on when more than so many runs are finished."""
+    end = time.monotonic() + 100
+    while len(predictions(out)) <= count and time.monotonic() < end:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGCONT)
 
 
 def until(true, process):
