@@ -167,7 +167,7 @@ def run(arm: Arm, data: Path, work: Path, seed: int) -> None:
     if (out / "done").exists():
         return
     shutil.rmtree(out, ignore_errors=True)
-    log = out.with_suffix(".log.txt")
+    log = out.with_name(f"{out.name}.log.txt")
     log.parent.mkdir(parents=True, exist_ok=True)
     tiles = str(data / "idc" / "tiles.csv")
     if not arm.preset:

@@ -132,7 +132,7 @@ def run(name: str, study: Study, arm: Arm, data: Path, work: Path, seed: int) ->
     if (out / "done").exists():
         return
     shutil.rmtree(out, ignore_errors=True)
-    log = out.with_suffix(".log.txt")
+    log = out.with_name(f"{out.name}.log.txt")
     log.parent.mkdir(parents=True, exist_ok=True)
     if arm.name in READS:
         reread(work / f"{READS[arm.name]}-{seed}", out, arm)

@@ -116,7 +116,8 @@ LOSS_PAIRS = (
     ("combined, rate 1e-3", "combined"), ("focal, rate 1e-3", "focal"),
     ("combined, rate 1e-3", "dice, rate 1e-3"), ("dice, no smoothing", "dice"),
     ("dice, start at 0.01", "dice"), ("focal, start at 0.01", "focal"),
-    ("combined, start at 0.01", "combined"), ("dice, no dropout", "dice"),
+    ("combined, start at 0.01", "combined"),
+    ("combined, start at 0.01", "dice, start at 0.01"), ("dice, no dropout", "dice"),
 )  # fmt: skip
 # Rates at which something is learned in the time there is, and weights that were trained before.
 NODULE = (
@@ -205,7 +206,7 @@ def run_all(wanted: Sequence[Study], given: argparse.Namespace) -> None:
 def run(study: Study, arm: Arm, data: Path, work: Path, seed: int) -> None:
     """The commands for one arm and seed; nothing if they are done."""
     out = folder(work / study.key, arm, seed)
-    log = out.with_suffix(".log.txt")
+    log = out.with_name(f"{out.name}.log.txt")
     if (out / "done").exists():
         return
     if not (out / "trained").exists():

@@ -90,7 +90,7 @@ def run(study: Study, arm: Arm, data: Path, work: Path, seed: int) -> None:
     shutil.rmtree(out, ignore_errors=True)
     changes = [word for change in (*study.changes, *arm.changes) for word in ("--set", change)]
     words = ["train", arm.preset, "--data", study.source(data), "--out", str(out)]
-    log = out.with_suffix(".log.txt")
+    log = out.with_name(f"{out.name}.log.txt")
     log.parent.mkdir(parents=True, exist_ok=True)
     wsrpn(*words, "--seed", str(seed), *changes, log=log)
     wsrpn("calibrate", str(out), log=log)
