@@ -175,8 +175,8 @@ def test_runs_that_find_far_too_much_or_nothing_are_named_in_one_sentence_each(m
 
     first, second, third = methods["poor"]
     methods["poor"] = [with_pixels(first, fp=5000.0), with_pixels(second, fp=9000.0), third]
-    for entry, times in ((methods["poor"][0], first), (methods["poor"][1], second)):
-        entry.evidence.pixels[:, 3] = times.evidence.pixels.sum(1) - entry.evidence.pixels[
+    for entry, before in ((methods["poor"][0], first), (methods["poor"][1], second)):
+        entry.evidence.pixels[:, 3] = before.evidence.pixels.sum(1) - entry.evidence.pixels[
             :, :3
         ].sum(1)
     said = compare(methods, "data", bootstrap=0).warnings

@@ -92,10 +92,10 @@ class Outlines:
 
         A calibration of these weights and of the validation split is taken as it is.
         """
-        on_error = run.config.data.on_error
+        on_error, whole = run.config.data.on_error, answers.own_data(run, "all", data)
 
         def mapped(part: str) -> tuple[Maps, Dataset]:
-            dataset = answers.own_data(run, part, data)
+            dataset = answers.part(whole, part)
             place = answers.folder(run.folder, part) / "maps"
             made = mapping.answers(run, dataset, place, on_error=on_error)
             return (evidence.readable(made, dataset) if on_error == "skip" else made), dataset
@@ -122,7 +122,7 @@ class Outlines:
             **found.provenance,
             "failed": dict(found.failed),
             "calibration_sha256": _digest(path) if fit else "",
-            "truth": _truth(answers.own_data(run, "all", data), split),
+            "truth": _truth(whole, split),
         }
         notes += [*evidence.unread(found), *noted]
         place = answers.folder(run.folder, split) / COUNTS
